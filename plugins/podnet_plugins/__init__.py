@@ -1,0 +1,1 @@
+"""podnet's own CNI plugins, and the SDK they are written with."""
