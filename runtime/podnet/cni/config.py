@@ -6,7 +6,6 @@ runtime; knows nothing of directories (confdir) or of what is sent to a plugin (
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from podnet.cni import names, versions, wire
 from podnet.cni.errors import DecodeError, InvalidConfigError
@@ -214,11 +213,7 @@ def _flag(fields: Fields, key: str) -> bool:
         case str(text) if text.lower() in {"true", "false"}:
             return text.lower() == "true"
         case wrong:
-            _refuse(key, wrong)
-
-
-def _refuse(key: str, wrong: object) -> NoReturn:
-    raise DecodeError(f"{key} must be true or false, not {wire.dumps(wrong)}")
+            raise DecodeError(f"{key} must be true or false, not {wire.dumps(wrong)}")
 
 
 def _plugins(fields: Fields, *, only_inlined: bool) -> Iterable[PluginConfig]:
