@@ -48,10 +48,9 @@ class PluginConfig:
         except InvalidConfigError as exc:
             raise InvalidConfigError(f"{fields.path('type')}: {exc.msg}", exc.details) from None
         _check_well_known(fields)
-        capabilities = fields.child("capabilities")
-        declared = capabilities.values if capabilities else {}
-        enabled = {key for key in declared if capabilities and capabilities.flag(key)}
-        return cls(plugin_type, frozenset(enabled), fields.values)
+        declared = fields.child("capabilities") or Fields({})
+        enabled = frozenset(key for key in declared.values if declared.flag(key))
+        return cls(plugin_type, enabled, fields.values)
 
     @property
     def ipam_type(self) -> str:
@@ -61,8 +60,13 @@ class PluginConfig:
 
     @property
     def reserved_keys(self) -> list[str]:
-        """The keys in the file that only a runtime may set."""
-        return [key for key in self.config if key in RESERVED or key.startswith(RESERVED_PREFIX)]
+        """The keys in the file that only a runtime may set, in any case: so a Go plugin reads them."""
+        folded = {key.casefold() for key in RESERVED}
+        return [
+            key
+            for key in self.config
+            if key.casefold() in folded or key.casefold().startswith(RESERVED_PREFIX)
+        ]
 
 
 def _check_well_known(fields: Fields) -> None:
@@ -213,7 +217,7 @@ def _flag(fields: Fields, key: str) -> bool:
         case str(text) if text.lower() in {"true", "false"}:
             return text.lower() == "true"
         case wrong:
-            raise DecodeError(f"{key} must be true or false, not {wire.dumps(wrong)}")
+            raise DecodeError(f"{key} must be true or false, not {wire.shown(wrong)}")
 
 
 def _plugins(fields: Fields, *, only_inlined: bool) -> Iterable[PluginConfig]:

@@ -24,14 +24,13 @@ def convert(result: Result, cni_version: str) -> Result:
     """Return *result* in *cni_version*.
 
     Raises:
-        IncompatibleVersionError: There is no such version, or an address is needed (0.1.0 and
-            0.2.0) and the result has none.
+        IncompatibleVersionError: There is no such version on either side, or an address is
+            needed (0.1.0 and 0.2.0) and the result has none.
     """
     version = cni_version or versions.UNVERSIONED
-    if version not in versions.RELEASED:
-        raise IncompatibleVersionError(
-            f"no converter for CNI result version {result.cni_version} to {version}"
-        )
+    said = result.cni_version or versions.UNVERSIONED
+    if not {said, version} <= set(versions.RELEASED):
+        raise IncompatibleVersionError(f"no converter for CNI result version {said} to {version}")
     if version == result.cni_version:
         return result
     if has_one_ip_per_family(version):

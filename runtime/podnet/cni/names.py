@@ -15,6 +15,9 @@ _IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | frozenset(
     chr(code) for code in range(0x2000, 0x200B)
 )
+# Half of a surrogate pair: JSON can spell it and nothing outside Python can hold it. U+DC80 to
+# U+DCFF are left out, which is how Python spells bytes that are not UTF-8.
+_HALF_A_CHARACTER = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 # IFNAMSIZ is 16 with the closing zero byte (linux/if.h).
 _LONGEST_IFNAME = 15
 
@@ -53,10 +56,12 @@ def check_ifname(ifname: str) -> None:
 
     Raises:
         InvalidEnvironmentError: It is empty, longer than 15 bytes, ``.`` or ``..``, or
-            contains ``/``, ``:``, a zero byte or white space.
+            contains ``/``, ``:``, a zero byte, white space or half a surrogate pair.
     """
     if not ifname:
         raise InvalidEnvironmentError("interface name is empty")
+    if _HALF_A_CHARACTER.search(ifname):
+        raise InvalidEnvironmentError("interface name is not Unicode text", repr(ifname))
     if len(ifname.encode(errors="surrogateescape")) > _LONGEST_IFNAME:
         raise InvalidEnvironmentError(
             "interface name is too long", f"{ifname!r}: at most {_LONGEST_IFNAME} bytes fit"
@@ -73,7 +78,7 @@ def check_plugin_type(plugin_type: str) -> None:
     """Check the ``type`` of a plugin, which is the name of a file in the search path.
 
     Raises:
-        InvalidConfigError: It is empty, or a path.
+        InvalidConfigError: It is empty, a path, or nothing that a file could be called.
     """
     if not plugin_type:
         raise InvalidConfigError("no plugin name provided")
@@ -81,3 +86,5 @@ def check_plugin_type(plugin_type: str) -> None:
         raise InvalidConfigError(
             f"invalid plugin name: {plugin_type!r}", "a type is a file name, never a path"
         )
+    if _HALF_A_CHARACTER.search(plugin_type):
+        raise InvalidConfigError(f"invalid plugin name: {plugin_type!r}", "it is not Unicode text")

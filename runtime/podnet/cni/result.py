@@ -209,7 +209,7 @@ class Result:
             return _from_020(fields, version)
         return cls(
             cni_version=version,
-            interfaces=tuple(_interface(item) for item in fields.children("interfaces")),
+            interfaces=tuple(_interface(item, version) for item in fields.children("interfaces")),
             ips=tuple(_ip(item, version) for item in fields.children("ips")),
             routes=tuple(_route(item) for item in fields.children("routes")),
             dns=Dns.from_wire(fields.child("dns")),
@@ -250,12 +250,15 @@ def _filled(**fields: object) -> dict[str, object]:
     return {key: value for key, value in fields.items() if value}
 
 
-def _interface(fields: Fields) -> Interface:
-    return Interface(
-        name=fields.text("name"),
-        mac=fields.text("mac"),
+def _interface(fields: Fields, version: str) -> Interface:
+    interface = Interface(
+        name=fields.text("name"), mac=fields.text("mac"), sandbox=fields.text("sandbox")
+    )
+    if not versions.at_least(version, "1.0.0"):
+        return interface
+    return replace(
+        interface,
         mtu=fields.number("mtu") or 0,
-        sandbox=fields.text("sandbox"),
         socket_path=fields.text("socketPath"),
         pci_id=fields.text("pciID"),
     )

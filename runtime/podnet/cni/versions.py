@@ -17,7 +17,8 @@ LATEST = RELEASED[-1]
 #: What a configuration or result without a version means (libcni).
 UNVERSIONED = "0.1.0"
 
-_NUMBERS = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
+# Nine digits are plenty, and int() refuses thousands of them with a ValueError.
+_NUMBERS = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
 
 
 class Verb(StrEnum):

@@ -5,6 +5,7 @@ knows nothing of what the fields mean.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -33,7 +34,7 @@ def loads(text: bytes, what: str = "JSON") -> object:
             f"{what} starts with a byte order mark (BOM): save it as plain UTF-8", line=1, column=1
         )
     try:
-        return json.loads(text.decode(), parse_constant=_refuse_constant)
+        return json.loads(text.decode(), parse_float=_finite, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         raise _broken(what, exc, text) from None
     except UnicodeDecodeError as exc:
@@ -46,21 +47,29 @@ def loads(text: bytes, what: str = "JSON") -> object:
         ) from None
     except RecursionError:
         raise DecodeError(f"{what} is nested too deeply") from None
-    except ValueError as exc:  # NaN, Infinity, or a number of thousands of digits
+    except ValueError as exc:  # NaN, Infinity, 1e999, or a number of thousands of digits
         raise DecodeError(f"{what} is not valid JSON: {exc}") from None
 
 
 def _broken(what: str, exc: json.JSONDecodeError, text: bytes) -> DecodeError:
     if not text.strip():
         return DecodeError(f"{what} is empty", line=1, column=1)
-    lines = exc.doc.splitlines() or [""]
-    excerpt = lines[min(exc.lineno, len(lines)) - 1].strip()[:_EXCERPT]
+    lines = exc.doc.rstrip().split("\n")
+    start = max(0, exc.colno - _EXCERPT // 2)
+    excerpt = lines[min(exc.lineno, len(lines)) - 1][start : start + _EXCERPT].strip()
     return DecodeError(
         f"{what} is not valid JSON: {exc.msg} at line {exc.lineno} column {exc.colno}",
         f"near: {excerpt}" if excerpt else "",
         line=exc.lineno,
         column=exc.colno,
     )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:_EXCERPT]} is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -74,13 +83,15 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     order, and what JSON cannot say is an error.
 
     Raises:
-        DecodeError: For NaN, Infinity and values that are not JSON's.
+        DecodeError: For NaN, Infinity, values that are not JSON's, and too deep nesting.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     try:
         return json.dumps(_plain(value), allow_nan=False, indent=indent, separators=separators)
     except (TypeError, ValueError) as exc:
         raise DecodeError(f"cannot be written as JSON: {exc}") from None
+    except RecursionError:
+        raise DecodeError("cannot be written as JSON: nested too deeply") from None
 
 
 def _plain(value: object) -> object:
@@ -110,6 +121,11 @@ def type_name(value: object) -> str:
             return "a list"
         case _:
             return "an object"
+
+
+def shown(value: object) -> str:
+    """Return *value* for a message: lists and objects by their type, the rest as JSON, short."""
+    return type_name(value) if isinstance(value, dict | list) else dumps(value)[:_EXCERPT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,5 +221,4 @@ class Fields:
         return value
 
     def _wrong(self, key: str, wanted: str, value: object) -> NoReturn:
-        shown = dumps(value) if not isinstance(value, dict | list) else type_name(value)
-        raise DecodeError(f"{self.path(key)} must be {wanted}, not {shown[:_EXCERPT]}")
+        raise DecodeError(f"{self.path(key)} must be {wanted}, not {shown(value)}")

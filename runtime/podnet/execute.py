@@ -1,0 +1,271 @@
+"""Find a plugin, run it, and read what it says.
+
+The only room that starts plugins.  It promises: everything the plugin writes is read
+while it runs (up to a bound), a timeout ends its whole process group, a child that it
+leaves behind never makes us wait, and what happened is told as it happened.  It knows
+one invocation at a time; chains are the runtime's.
+"""
+
+import errno
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from podnet.cni import names, wire
+from podnet.errors import PodnetError, UsageError
+from podnet.pipes import Exchange, converse
+from podnet.plan import Invocation
+
+DEFAULT_TIMEOUT = 60.0
+# ETXTBSY means that the file is still open for writing: an installer at work.  libcni
+# waits five times one second; the first waits here are short, the sum is about the same.
+_BUSY_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one invocation.
+
+    Attributes:
+        invocation: What was asked.
+        binary: The file that was run.
+        started: When, in seconds since the epoch.
+        duration: How long, in seconds.
+        exit_status: Its exit status; ``None`` when it never ran or died by a signal.
+        signal: The signal that ended it, or ``None``.
+        stdout: What it printed.
+        stderr: What it logged.
+        problem: Why podnet ended it or could not start it; "" when neither.
+        timed_out: The problem is that it took too long.
+        left_behind: A process of its group was still alive when it had exited.
+        traceparent: The trace context it was given.
+    """
+
+    invocation: Invocation
+    binary: Path
+    started: float
+    duration: float = 0.0
+    exit_status: int | None = None
+    signal: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    problem: str = ""
+    timed_out: bool = False
+    left_behind: bool = False
+    traceparent: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self.invocation!r}: {self.ending}>"
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        if self.problem:
+            return self.problem
+        if self.signal is not None:
+            return f"killed by signal {self.signal} ({signal.Signals(self.signal).name})"
+        return f"exit status {self.exit_status}"
+
+
+class Executor(Protocol):
+    """Anything that can find and run plugins; :mod:`podnet.testing` has one of functions."""
+
+    @property
+    def path(self) -> Sequence[str]:
+        """The search path, as CNI_PATH will name it."""
+        ...
+
+    def find(self, plugin: str) -> Path:
+        """Return the file that *plugin* is; raise a UsageError when there is none."""
+        ...
+
+    def run(self, invocation: Invocation) -> Outcome:
+        """Run one invocation to its end."""
+        ...
+
+
+def search_path(*sources: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Join search paths: absolute, without duplicates and without empty elements.
+
+    An empty element would mean the current directory or ``$PATH`` to Go's exec.
+    """
+    directories: list[str] = []
+    for source in sources:
+        listed = source.split(":") if isinstance(source, str) else source or ()
+        directories += [os.path.abspath(item) for item in listed if item]  # noqa: PTH100  keep links
+    return tuple(dict.fromkeys(directories))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessExecutor:
+    """Runs plugins as processes.
+
+    Attributes:
+        path: Directories to look in, in order.
+        timeout: Seconds that one invocation may take.
+        environment: What plugins inherit besides the CNI_* parameters.
+        keep_open: File descriptors that plugins inherit: locks, so that an orphaned
+            plugin still holds them when podnet was killed.
+    """
+
+    path: tuple[str, ...]
+    timeout: float = DEFAULT_TIMEOUT
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    keep_open: tuple[int, ...] = ()
+
+    def find(self, plugin: str) -> Path:
+        """Find *plugin* as libcni does: the first regular file of that name.
+
+        A file that cannot be executed is not passed over for one further along.
+
+        Raises:
+            UsageError: There is none, or the first one cannot be executed.
+            CniError: The name is no plugin's.
+        """
+        names.check_plugin_type(plugin)
+        if not self.path:
+            raise UsageError("no plugin directories given", "set CNI_PATH or --plugin-dir")
+        found = next((p for p in self._candidates(plugin) if p.is_file()), None)
+        if found is None:
+            raise UsageError(
+                f'failed to find plugin "{plugin}" in path [{" ".join(self.path)}]',
+                "`podnet plugins` lists what there is; --plugin-dir adds a directory",
+            )
+        if not os.access(found, os.X_OK):
+            raise UsageError(
+                f"plugin {found} is not executable", f"chmod +x {found}, or remove the file"
+            )
+        return found
+
+    def _candidates(self, plugin: str) -> list[Path]:
+        return [Path(directory, plugin) for directory in self.path]
+
+    def run(self, invocation: Invocation) -> Outcome:
+        """Run *invocation*; whatever the plugin does becomes an Outcome, never an exception.
+
+        Raises:
+            UsageError: The plugin is not there; nothing was run.
+        """
+        binary = self.find(invocation.plugin)
+        started, clock = time.time(), time.monotonic()
+        environment = {**self.environment, **invocation.environment}
+        environment["TRACEPARENT"] = traceparent = _trace_context(self.environment)
+        request = request_bytes(invocation)
+        try:
+            process = self._start(binary, environment, deadline=clock + self.timeout)
+        except OSError as exc:
+            return Outcome(
+                invocation=invocation,
+                binary=binary,
+                started=started,
+                duration=time.monotonic() - clock,
+                problem=_could_not_start(binary, exc),
+                traceparent=traceparent,
+            )
+        spoken = self._converse(process, request, clock + self.timeout)
+        status = process.returncode
+        return Outcome(
+            invocation=invocation,
+            binary=binary,
+            started=started,
+            duration=time.monotonic() - clock,
+            exit_status=status if status >= 0 else None,
+            signal=-status if status < 0 else None,
+            stdout=spoken.stdout,
+            stderr=spoken.stderr,
+            problem=self._problem(spoken),
+            timed_out=spoken.timed_out,
+            left_behind=spoken.held_open or _group_is_alive(process.pid),
+            traceparent=traceparent,
+        )
+
+    def _start(
+        self, binary: Path, environment: Mapping[str, str], *, deadline: float
+    ) -> "subprocess.Popen[bytes]":
+        """Start the plugin in a process group of its own; wait while its file is being written."""
+        waits = iter(_BUSY_WAITS)
+        while True:
+            try:
+                return subprocess.Popen(  # noqa: S603
+                    [str(binary)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    env=environment,
+                    process_group=0,
+                    pass_fds=self.keep_open,
+                )
+            except OSError as exc:
+                wait = next(waits, None)
+                if exc.errno != errno.ETXTBSY or wait is None or time.monotonic() + wait > deadline:
+                    raise
+                time.sleep(wait)
+
+    @staticmethod
+    def _converse(
+        process: "subprocess.Popen[bytes]", request: bytes, deadline: float
+    ) -> Exchange:
+        """Talk to the plugin until it is gone; whatever interrupts us ends it too."""
+        with process:
+            try:
+                spoken = converse(process, request, deadline)
+                if spoken.overflow or spoken.timed_out:
+                    _kill_group(process.pid)
+            except BaseException:
+                _kill_group(process.pid)
+                raise
+        return spoken
+
+    def _problem(self, spoken: Exchange) -> str:
+        if spoken.timed_out:
+            return f"timed out after {self.timeout:g} s; its process group was killed"
+        if spoken.overflow:
+            return f"wrote more than 8 MiB to {spoken.overflow}; its process group was killed"
+        return ""
+
+
+def request_bytes(invocation: Invocation) -> bytes:
+    """Return the bytes that go to the plugin's stdin."""
+    if invocation.awaits_result:
+        raise PodnetError(f"{invocation!r} still waits for the result of the plugin before it")
+    return wire.dumps(invocation.stdin).encode()
+
+
+def _trace_context(environment: Mapping[str, str]) -> str:
+    """Pass on the trace we are part of, or start one (W3C Trace Context; OTEP 258)."""
+    inherited = environment.get("TRACEPARENT")
+    return inherited or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _could_not_start(binary: Path, exc: OSError) -> str:
+    if exc.errno == errno.ETXTBSY:
+        return f"{binary} is still being written (text file busy); try again later"
+    if exc.errno == errno.ENOENT:
+        return f"{binary} cannot be run: the interpreter in its first line does not exist"
+    if exc.errno == errno.ENOEXEC:
+        return f"{binary} cannot be run: neither a program nor a script with a first line '#!…'"
+    return f"{binary} cannot be run: {exc.strerror}"
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # everyone in it has gone already
+
+
+def _group_is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

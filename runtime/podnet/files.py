@@ -1,0 +1,88 @@
+"""Files written whole or not at all, and directories that are nobody else's business.
+
+Knows drafts, fsync and modes; knows nothing of what is written.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from podnet.errors import MissingError, PodnetError
+
+_PRIVATE_DIRECTORY = 0o700
+_PRIVATE_FILE = 0o600
+_ORDINARY_SIZE = 16384
+
+
+def make_directory(directory: Path) -> None:
+    """Make *directory* and its parents, for the owner alone.
+
+    Raises:
+        PodnetError: It cannot be made.
+    """
+    if directory.is_dir():
+        return
+    with naming(directory):
+        directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+
+
+def write(path: Path, content: bytes, *, drafts: Path | None = None) -> None:
+    """Write *content* to *path* so that a reader sees all of it or the file before.
+
+    Args:
+        path: The file.
+        content: Its new content.
+        drafts: Where to write it first, on the same file system: a directory in which
+            nobody takes a half-written file for a whole one.  Default: next to *path*.
+
+    Raises:
+        PodnetError: The disk is full, read-only, or not ours; *path* is as it was.
+    """
+    draft = (drafts or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.draft"
+    try:
+        with naming(path):
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+            with open(descriptor, "wb") as file:  # noqa: PTH123  opened with a mode of our own
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def probe(directory: Path) -> None:
+    """Check that a file of ordinary size could be written to *directory* now.
+
+    Raises:
+        PodnetError: It could not: read-only, full, or not ours.
+    """
+    draft = directory / f".{secrets.token_hex(4)}.probe"
+    with naming(directory):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+        try:
+            os.posix_fallocate(descriptor, 0, _ORDINARY_SIZE)
+        finally:
+            os.close(descriptor)
+            draft.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn the system's word for a failure into a sentence that names *path*."""
+    try:
+        yield
+    except PermissionError as exc:
+        hint = "podnet needs root for this directory, or PODNET_STATE and PODNET_RUN elsewhere"
+        raise MissingError(f"no permission to write {path}", hint) from exc
+    except OSError as exc:
+        if exc.errno == errno.ENAMETOOLONG:
+            raise PodnetError(f"the file name {path.name} is too long", "shorten the name") from exc
+        hint = {errno.ENOSPC: "free some space", errno.EROFS: "choose another with PODNET_STATE"}
+        raise PodnetError(
+            f"cannot write {path}: {exc.strerror}", hint.get(exc.errno or 0, "")
+        ) from exc

@@ -1,0 +1,72 @@
+"""System calls that Python 3.11 has no word for, by way of the C library.
+
+Every function raises OSError with the object in it; nothing here has an opinion.
+"""
+
+import ctypes
+import os
+
+CLONE_FS = 0x00000200
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+
+
+class _Statfs(ctypes.Structure):
+    """The beginning of struct statfs; the rest is room."""
+
+    _fields_ = (("type", ctypes.c_long), ("rest", ctypes.c_long * 31))
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread namespaces of its own."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Move the calling thread into the namespace that *descriptor* is of."""
+    _checked(_libc.setns(descriptor, kind), "setns")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """Mount *source* on *target*."""
+    arguments = [os.fsencode(item) for item in (source, target, kind)]
+    done = _libc.mount(*arguments, flags, os.fsencode(options) if options else None)
+    _checked(done, f"mount {source} on {target}")
+
+
+def unmount(target: str, flags: int = MNT_DETACH) -> None:
+    """Take the topmost mount off *target*."""
+    _checked(_libc.umount2(os.fsencode(target), flags), f"unmount {target}")
+
+
+def sethostname(name: str) -> None:
+    """Set the hostname of the thread's UTS namespace."""
+    encoded = os.fsencode(name)
+    _checked(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def filesystem(path: str) -> int:
+    """Return the magic number of the file system that *path* is on (statfs)."""
+    buffer = _Statfs()
+    _checked(_libc.statfs(os.fsencode(path), ctypes.byref(buffer)), path)
+    return int(buffer.type)
+
+
+def _checked(status: int, what: str) -> None:
+    if status != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,0 +1,233 @@
+"""Links: bridges, veth pairs and what is set on them (linux/if_link.h).
+
+Every function works in the network namespace of its :class:`Netlink`.  A link is found
+by asking for it, never by listing all of them.
+"""
+
+import errno
+import struct
+from dataclasses import dataclass
+
+from podnet.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    Netlink,
+    NetlinkError,
+    as_int,
+    as_text,
+    attribute,
+    attributes,
+    nested,
+    text,
+    u8,
+    u32,
+)
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_TXQLEN, _IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_IFALIAS = 13, 16, 18, 20
+_IFLA_NET_NS_FD, _IFLA_PROMISCUITY, _IFLA_LINK_NETNSID = 28, 30, 37
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER = 1
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
+_IFF_UP, _IFF_PROMISC = 0x1, 0x100
+_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
+# linux/if.h, IF_OPER_*
+OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One link as the kernel describes it.
+
+    Attributes:
+        index: Its number in its namespace.
+        name: Its name.
+        kind: "bridge", "veth" and so on; "" for hardware and lo.
+        mac: Its hardware address, "" when it has none.
+        mtu: In bytes.
+        up: Administratively up.
+        promiscuous: Set promiscuous by somebody.
+        operstate: One of OPERSTATES.
+        master: The index of the bridge it is a port of, or 0.
+        peer: For veth the index of the other end, in its namespace; or 0.
+        peer_namespace: The other end's namespace as this one numbers it; ``None`` for this one.
+        alias: What somebody wrote on it.
+        hairpin: As a bridge port: may send back where it came from.
+        isolated: As a bridge port: may talk to non-isolated ports only.
+    """
+
+    index: int
+    name: str
+    kind: str = ""
+    mac: str = ""
+    mtu: int = 0
+    up: bool = False
+    promiscuous: bool = False
+    operstate: str = "unknown"
+    master: int = 0
+    peer: int = 0
+    peer_namespace: int | None = None
+    alias: str = ""
+    hairpin: bool = False
+    isolated: bool = False
+
+
+def find(netlink: Netlink, name: str) -> Link | None:
+    """Return the link called *name*, or ``None``."""
+    try:
+        answer = netlink.get(_RTM_GETLINK, _info() + text(_IFLA_IFNAME, name), what=name)
+    except NetlinkError as exc:
+        if exc.errno == errno.ENODEV:
+            return None
+        raise
+    return _link(answer)
+
+
+def every(netlink: Netlink) -> list[Link]:
+    """Return all links of the namespace."""
+    return [_link(message) for message in netlink.dump(_RTM_GETLINK, _info(), what="links")]
+
+
+def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0) -> None:
+    """Make a bridge; *mtu* 0 leaves it to the kernel.
+
+    Raises:
+        NetlinkError: EEXIST when the name is taken.
+    """
+    body = _info() + text(_IFLA_IFNAME, name) + _kind("bridge")
+    if mtu:
+        body += u32(_IFLA_MTU, mtu)
+    _create(netlink, body, f"add bridge {name}")
+
+
+def add_veth(  # noqa: PLR0913  a pair is two links, described at once
+    netlink: Netlink, name: str, *, peer: str, peer_netns: int, mtu: int = 0, mac: str = ""
+) -> None:
+    """Make a veth pair: *name* here, *peer* in another namespace.
+
+    Args:
+        netlink: A socket in the namespace that *name* is to be in.
+        name: This end's name.
+        peer: The other end's name.
+        peer_netns: An open file descriptor of the other end's namespace.
+        mtu: For both ends, 0 leaves it to the kernel.
+        mac: This end's hardware address, "" for a random one.
+
+    Raises:
+        NetlinkError: EEXIST when either name is taken.
+    """
+    both = u32(_IFLA_MTU, mtu) if mtu else b""
+    there = _info() + text(_IFLA_IFNAME, peer) + u32(_IFLA_NET_NS_FD, peer_netns) + both
+    data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, there + u32(_IFLA_TXQLEN, 0)))
+    body = _info() + text(_IFLA_IFNAME, name) + both
+    if mac:
+        body += attribute(_IFLA_ADDRESS, mac_bytes(mac))
+    body += nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), data)
+    _create(netlink, body, f"add veth {name}")
+
+
+def delete(netlink: Netlink, name: str) -> bool:
+    """Delete the link called *name*; return whether there was one."""
+    try:
+        body = _info() + text(_IFLA_IFNAME, name)
+        netlink.request(_RTM_DELLINK, body, what=f"delete link {name}")
+    except NetlinkError as exc:
+        if exc.errno == errno.ENODEV:
+            return False
+        raise
+    return True
+
+
+def set_up(netlink: Netlink, index: int, *, up: bool = True) -> None:
+    """Set a link up or down."""
+    body = _info(index, flags=_IFF_UP if up else 0, change=_IFF_UP)
+    netlink.request(_RTM_NEWLINK, body, what="set link up" if up else "set link down")
+
+
+def set_promiscuous(netlink: Netlink, index: int, *, on: bool = True) -> None:
+    """Set a link promiscuous, or not."""
+    body = _info(index, flags=_IFF_PROMISC if on else 0, change=_IFF_PROMISC)
+    netlink.request(_RTM_NEWLINK, body, what="set promiscuous mode")
+
+
+def set_mac(netlink: Netlink, index: int, mac: str) -> None:
+    """Set the hardware address; a bridge keeps one that was set, whatever its ports do."""
+    body = _info(index) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
+    netlink.request(_RTM_NEWLINK, body, what=f"set address {mac}")
+
+
+def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
+    """Set the MTU."""
+    netlink.request(_RTM_NEWLINK, _info(index) + u32(_IFLA_MTU, mtu), what=f"set MTU {mtu}")
+
+
+def add_port(  # noqa: PLR0913
+    netlink: Netlink, index: int, *, bridge: int, hairpin: bool = False, isolated: bool = False
+) -> None:
+    """Make a link a port of *bridge* and set it up, in as few requests as the kernel takes."""
+    body = _info(index, flags=_IFF_UP, change=_IFF_UP) + u32(_IFLA_MASTER, bridge)
+    netlink.request(_RTM_NEWLINK, body, what="add bridge port")
+    set_port(netlink, index, hairpin=hairpin, isolated=isolated)
+
+
+def set_port(netlink: Netlink, index: int, *, hairpin: bool, isolated: bool) -> None:
+    """Set what a bridge port may do."""
+    data = u8(_IFLA_BRPORT_MODE, hairpin) + u8(_IFLA_BRPORT_ISOLATED, isolated)
+    info = text(_IFLA_INFO_SLAVE_KIND, "bridge"), nested(_IFLA_INFO_SLAVE_DATA, data)
+    body = _info(index) + nested(_IFLA_LINKINFO, *info)
+    netlink.request(_RTM_NEWLINK, body, what="set bridge port")
+
+
+def mac_bytes(mac: str) -> bytes:
+    """Pack a hardware address.
+
+    Raises:
+        ValueError: It is not six hexadecimal bytes.
+    """
+    parts = mac.replace("-", ":").split(":")
+    if len(parts) != 6 or not all(len(part) == 2 for part in parts):  # noqa: PLR2004
+        raise ValueError(f"address {mac}: invalid MAC address")
+    try:
+        return bytes(int(part, 16) for part in parts)
+    except ValueError:
+        raise ValueError(f"address {mac}: invalid MAC address") from None
+
+
+def _create(netlink: Netlink, body: bytes, what: str) -> None:
+    netlink.request(_RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=what)
+
+
+def _info(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
+    return _INFO.pack(0, 0, index, flags, change)
+
+
+def _kind(kind: str) -> bytes:
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
+
+
+def _link(message: Message) -> Link:
+    _, _, index, flags, _ = _INFO.unpack_from(message.payload)
+    found = attributes(message.payload, _INFO.size)
+    info = attributes(found.get(_IFLA_LINKINFO, b""))
+    port = attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    kind = as_text(info.get(_IFLA_INFO_KIND, b""))
+    namespace = found.get(_IFLA_LINK_NETNSID)
+    state = as_int(found.get(_IFLA_OPERSTATE, b"\0"))
+    return Link(
+        index=index,
+        name=as_text(found.get(_IFLA_IFNAME, b"")),
+        kind=kind,
+        mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu=as_int(found.get(_IFLA_MTU, b"")),
+        up=bool(flags & _IFF_UP),
+        promiscuous=as_int(found.get(_IFLA_PROMISCUITY, b"")) > 0,
+        operstate=OPERSTATES[state] if state < len(OPERSTATES) else "unknown",
+        master=as_int(found.get(_IFLA_MASTER, b"")),
+        peer=as_int(found.get(_IFLA_LINK, b"")),
+        peer_namespace=None if namespace is None else struct.unpack("=i", namespace)[0],
+        alias=as_text(found.get(_IFLA_IFALIAS, b"")),
+        hairpin=as_int(port.get(_IFLA_BRPORT_MODE, b"")) > 0,
+        isolated=as_int(port.get(_IFLA_BRPORT_ISOLATED, b"")) > 0,
+    )

@@ -1,0 +1,144 @@
+"""Routes (linux/rtnetlink.h).
+
+Functions work in the network namespace of their :class:`Netlink`.
+"""
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from podnet.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    Netlink,
+    NetlinkError,
+    as_int,
+    attribute,
+    attributes,
+    nested,
+    u32,
+)
+
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
+_RTA_METRICS, _RTA_TABLE = 8, 15
+_RTAX_MTU, _RTAX_ADVMSS = 2, 8
+_MESSAGE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_RTN_UNICAST = 1
+_RTM_F_CLONED = 0x200
+MAIN_TABLE = 254
+PROTOCOL_BOOT = 3
+_TABLE_IN_HEADER = 0xFF
+
+Destination = IPv4Network | IPv6Network
+Gateway = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One unicast route.
+
+    Attributes:
+        dst: The destination.
+        oif: The link it leaves by, as an index.
+        gw: The next hop, or ``None``.
+        source: The preferred source address, or ``None``.
+        priority: The metric; 0 for the family's default.
+        table: The routing table.
+        scope: RT_SCOPE_*, 0 is the universe.
+        protocol: Who made it, RTPROT_*.
+        mtu: Path MTU, 0 for the link's.
+        advmss: Largest TCP segment to advertise, 0 for the kernel's choice.
+    """
+
+    dst: Destination
+    oif: int = 0
+    gw: Gateway | None = None
+    source: Gateway | None = None
+    priority: int = 0
+    table: int = MAIN_TABLE
+    scope: int = 0
+    protocol: int = PROTOCOL_BOOT
+    mtu: int = 0
+    advmss: int = 0
+
+
+def add(netlink: Netlink, route: Route) -> None:
+    """Add a route.
+
+    Raises:
+        NetlinkError: EEXIST when there is one for this destination and metric already.
+    """
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    netlink.request(_RTM_NEWROUTE, _body(route), flags=flags, what=f"add route {_name(route)}")
+
+
+def delete(netlink: Netlink, route: Route) -> bool:
+    """Delete a route; return whether it was there."""
+    try:
+        netlink.request(_RTM_DELROUTE, _body(route), what=f"delete route {_name(route)}")
+    except NetlinkError as exc:
+        if exc.errno == errno.ESRCH:
+            return False
+        raise
+    return True
+
+
+def of(netlink: Netlink, index: int, family: int) -> list[Route]:
+    """Return the unicast routes of all tables that leave by one link, of family 4 or 6."""
+    head = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
+    messages = netlink.dump(_RTM_GETROUTE, head + u32(_RTA_OIF, index), what="routes")
+    return [route for message in messages if (route := _route(message)) and route.oif == index]
+
+
+def _name(route: Route) -> str:
+    return f"{route.dst} via {route.gw}" if route.gw else str(route.dst)
+
+
+def _body(route: Route) -> bytes:
+    table = route.table if route.table <= _TABLE_IN_HEADER else 0
+    family, prefix = _FAMILIES[route.dst.version], route.dst.prefixlen
+    head = (family, prefix, 0, 0, table, route.protocol, route.scope, _RTN_UNICAST, 0)
+    body = _MESSAGE.pack(*head) + u32(_RTA_TABLE, route.table)
+    if prefix:
+        body += attribute(_RTA_DST, route.dst.network_address.packed)
+    if route.gw is not None:
+        body += attribute(_RTA_GATEWAY, route.gw.packed)
+    if route.source is not None:
+        body += attribute(_RTA_PREFSRC, route.source.packed)
+    numbers = {_RTA_OIF: route.oif, _RTA_PRIORITY: route.priority}
+    body += b"".join(u32(kind, value) for kind, value in numbers.items() if value)
+    metrics = {_RTAX_MTU: route.mtu, _RTAX_ADVMSS: route.advmss}
+    packed = [u32(kind, value) for kind, value in metrics.items() if value]
+    return body + (nested(_RTA_METRICS, *packed) if packed else b"")
+
+
+def _route(message: Message) -> Route | None:
+    family, prefix, _, _, table, protocol, scope, kind, flags = _MESSAGE.unpack_from(
+        message.payload
+    )
+    if kind != _RTN_UNICAST or flags & _RTM_F_CLONED:
+        return None
+    found = attributes(message.payload, _MESSAGE.size)
+    metrics = attributes(found.get(_RTA_METRICS, b""))
+    everywhere = b"\0" * (4 if family == socket.AF_INET else 16)
+    return Route(
+        dst=ip_network((found.get(_RTA_DST, everywhere), prefix)),
+        oif=as_int(found.get(_RTA_OIF, b"")),
+        gw=_address(found.get(_RTA_GATEWAY)),
+        source=_address(found.get(_RTA_PREFSRC)),
+        priority=as_int(found.get(_RTA_PRIORITY, b"")),
+        table=as_int(found[_RTA_TABLE]) if _RTA_TABLE in found else table,
+        scope=scope,
+        protocol=protocol,
+        mtu=as_int(metrics.get(_RTAX_MTU, b"")),
+        advmss=as_int(metrics.get(_RTAX_ADVMSS, b"")),
+    )
+
+
+def _address(packed: bytes | None) -> Gateway | None:
+    return None if packed is None else ip_address(packed)

@@ -1,0 +1,145 @@
+"""What makes a Node: network, mount and UTS namespaces with directories of its own.
+
+Knows mounts and how a thread gets in; which Nodes there are is podnet.node's.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.kernel import libc, namespaces
+
+KINDS = {"net": libc.CLONE_NEWNET, "uts": libc.CLONE_NEWUTS, "mnt": libc.CLONE_NEWNS}
+_CNI = Path("/etc/cni")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The Node's own directories on the real disk, which outlive its namespaces.
+
+    Attributes:
+        var_lib: What it has at /var/lib.
+        etc_cni: What it has at /etc/cni.
+    """
+
+    var_lib: Path
+    etc_cni: Path
+
+
+def create(hostname: str, kept: Kept | None = None) -> dict[str, int]:
+    """Make a Node's namespaces; they live as long as somebody holds them.
+
+    Args:
+        hostname: What it is called.
+        kept: Directories that outlive it; without, everything is in memory.
+
+    Returns:
+        An open file descriptor for each of KINDS.
+
+    Raises:
+        MissingError: No privilege.
+    """
+    with namespaces.needing_privilege("make a Node"):
+        return namespaces.in_thread(_build, hostname, kept)
+
+
+def _build(hostname: str, kept: Kept | None) -> dict[str, int]:
+    libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWUTS)
+    libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+    libc.sethostname(hostname)
+    namespaces.set_loopback_up()
+    namespaces.mount_sysfs()
+    # A directory that is kept may be below one that is covered next: hold on to both.
+    sources = [_source(path) for path in ((kept.var_lib, kept.etc_cni) if kept else (None, None))]
+    try:
+        _cover(Path("/run"), None)
+        _cover(Path("/var/lib"), sources[0])
+        _make_mount_point(_CNI)
+        _cover(_CNI, sources[1])
+    finally:
+        for source in sources:
+            if source is not None:
+                os.close(source)
+    return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS}
+
+
+def _source(path: Path | None) -> int | None:
+    return None if path is None else os.open(path, os.O_PATH | os.O_DIRECTORY)
+
+
+def _cover(target: Path, source: int | None) -> None:
+    """Put a directory of the Node's own over *target*: *source*, or one in memory."""
+    if source is None:
+        flags = libc.MS_NOSUID | libc.MS_NODEV
+        libc.mount("podnet", str(target), "tmpfs", flags, "mode=755")
+    else:
+        libc.mount(f"/proc/thread-self/fd/{source}", str(target), flags=libc.MS_BIND)
+
+
+def _make_mount_point(target: Path) -> None:
+    """See to it that *target* exists, for this Node only.
+
+    On a machine without /etc/cni, /etc becomes an overlay whose changes are in memory.
+    """
+    if target.is_dir():
+        return
+    scratch = Path("/run/.podnet-etc")
+    for name in ("upper", "work"):
+        (scratch / name).mkdir(parents=True)
+    parent = target.parent
+    options = f"lowerdir={parent},upperdir={scratch}/upper,workdir={scratch}/work"
+    libc.mount("podnet", str(parent), "overlay", 0, options)
+    target.mkdir()
+
+
+def enter(descriptors: dict[str, int]) -> None:
+    """Move the calling thread into a Node; for a thread that stays there.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    here = Path.cwd()
+    libc.unshare(libc.CLONE_FS)
+    for kind, flag in KINDS.items():
+        libc.setns(descriptors[kind], flag)
+    # Entering a mount namespace leads to its root directory.
+    if here.is_dir():
+        os.chdir(here)
+
+
+def pin(descriptors: dict[str, int], directory: Path) -> None:
+    """Pin a Node's namespaces as files of *directory*, so that they need nobody to hold them.
+
+    The directory becomes a file system of its own, private, since a mount namespace can
+    only be pinned where no other mount namespace sees it.
+    """
+    with namespaces.needing_privilege("pin a Node"):
+        flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+        libc.mount("podnet", str(directory), "tmpfs", flags, "mode=700,size=64k")
+        libc.mount("none", str(directory), flags=libc.MS_PRIVATE)
+        for kind, descriptor in descriptors.items():
+            target = directory / kind
+            target.touch()
+            libc.mount(f"/proc/thread-self/fd/{descriptor}", str(target), flags=libc.MS_BIND)
+
+
+def unpin(directory: Path) -> None:
+    """Let go of the namespaces pinned in *directory*, and remove it; it may be half made."""
+    for kind in KINDS:
+        namespaces.delete(directory / kind)
+    while os.path.ismount(directory):
+        libc.unmount(str(directory))
+    directory.rmdir()
+
+
+def processes(uts: tuple[int, int]) -> list[int]:
+    """Return the processes that run inside the Node whose UTS namespace is *uts*."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if namespaces.identity(f"{entry}/ns/uts") == uts:
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended while we looked
+    return found

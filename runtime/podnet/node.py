@@ -1,0 +1,211 @@
+"""A Node: a machine as the runtime sees it, and the threads that live inside it.
+
+Linux gives every thread its own network, UTS and (after ``unshare(CLONE_FS)``) mount
+namespace, and processes that a thread starts inherit them.  So a Node needs no agent:
+``node.run(function)`` runs the function on a thread that is inside, and the same code
+serves the host and any Node.
+
+A Node in memory lives as long as the object (a killed process leaves nothing); a named
+one is pinned below the run directory and keeps its /var/lib and /etc/cni on disk.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from podnet.cni import names
+from podnet.errors import PodnetError, UsageError
+from podnet.kernel import namespaces, worlds
+
+_THREADS = 16
+_LONGEST_NAME = 63  # a hostname, RFC 1123
+_PATIENCE = 2.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Node:
+    """A Node that can be worked in, by functions.
+
+    Use it as a context manager, or :meth:`close` it: its threads end then.
+
+    Attributes:
+        name: Its hostname.
+    """
+
+    def __init__(self, name: str, descriptors: dict[str, int]) -> None:
+        self.name = name
+        self._descriptors = descriptors
+        self._pool = ThreadPoolExecutor(
+            max_workers=_THREADS,
+            thread_name_prefix=f"node-{name}",
+            initializer=worlds.enter,
+            initargs=(descriptors,),
+        )
+
+    @classmethod
+    def in_memory(cls, name: str = "node") -> "Node":
+        """Make a Node that is gone when it is closed, or when the process ends.
+
+        Raises:
+            MissingError: No privilege.
+        """
+        _check(name)
+        return cls(name, worlds.create(name))
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *function* inside the Node and return what it returns.
+
+        Files, sockets and processes that it opens are the Node's.
+        """
+        return self._pool.submit(function, *args, **kwargs).result()
+
+    def enter(self) -> None:
+        """Move the whole process into the Node, for good; only while it has one thread."""
+        self._pool.shutdown()
+        worlds.enter(self._descriptors)
+        self._close_descriptors()
+
+    def close(self) -> None:
+        """End the Node's threads; a Node in memory is gone then."""
+        self._pool.shutdown()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors = {}
+
+
+class Nodes:
+    """The named Nodes of this machine.
+
+    Attributes:
+        pins: Where their namespaces are pinned (below the run directory).
+        disks: Where their directories are kept (below the state directory).
+    """
+
+    def __init__(self, pins: Path, disks: Path) -> None:
+        self.pins = pins
+        self.disks = disks
+
+    def names(self) -> list[str]:
+        """Return the names of all Nodes."""
+        return sorted(p.name for p in self.pins.iterdir()) if self.pins.is_dir() else []
+
+    def create(self, name: str) -> Node:
+        """Make a Node that lasts until it is deleted.
+
+        Raises:
+            UsageError: The name is taken, or no hostname.
+            MissingError: No privilege.
+        """
+        _check(name)
+        directory = self.pins / name
+        with namespaces.needing_privilege("make a Node"):
+            self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                directory.mkdir(mode=0o700)
+            except FileExistsError:
+                raise UsageError(
+                    f"there is a Node {name} already", f"podnet node delete {name}"
+                ) from None
+        try:
+            descriptors = worlds.create(name, self._disk(name))
+            worlds.pin(descriptors, directory)
+        except BaseException:
+            worlds.unpin(directory)
+            shutil.rmtree(self.disks / name, ignore_errors=True)
+            raise
+        return Node(name, descriptors)
+
+    def open(self, name: str) -> Node:
+        """Return an existing Node.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        _check(name)
+        directory = self.pins / name
+        if not namespaces.is_namespace(str(directory / "mnt")):
+            there = ", ".join(self.names()) or "none"
+            raise UsageError(
+                f"there is no Node {name}", f"there are: {there}; podnet node create {name}"
+            )
+        with namespaces.needing_privilege("enter a Node"):
+            return Node(
+                name, {kind: os.open(directory / kind, os.O_RDONLY) for kind in worlds.KINDS}
+            )
+
+    def delete(self, name: str) -> None:
+        """End everything that runs in a Node and remove it with all it holds.
+
+        Raises:
+            UsageError: There is none of that name.
+            PodnetError: A process in it cannot be ended.
+        """
+        _check(name)
+        directory = self.pins / name
+        if not directory.is_dir():
+            raise UsageError(f"there is no Node {name}")
+        if namespaces.is_namespace(str(directory / "uts")):
+            _end_processes(name, namespaces.identity(str(directory / "uts")))
+        worlds.unpin(directory)
+        if (self.disks / name).exists():
+            shutil.rmtree(self.disks / name)
+
+    def _disk(self, name: str) -> worlds.Kept:
+        kept = worlds.Kept(self.disks / name / "var-lib", self.disks / name / "etc-cni")
+        for directory in (kept.var_lib, kept.etc_cni):
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return kept
+
+
+def current() -> str:
+    """Return the name of the Node that we are in: the hostname."""
+    return socket.gethostname()
+
+
+def _check(name: str) -> None:
+    if not names.is_identifier(name) or len(name) > _LONGEST_NAME:
+        raise UsageError(
+            f"a Node cannot be called {name!r}",
+            f"letters, digits, '-', '_' and '.', at most {_LONGEST_NAME}",
+        )
+
+
+def _end_processes(name: str, uts: tuple[int, int]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while running := worlds.processes(uts):
+        if os.getpid() in running:
+            raise UsageError(f"Node {name} cannot be deleted from inside")
+        if time.monotonic() > deadline:
+            raise PodnetError(f"processes {running} in Node {name} do not end")
+        for pid in running:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
