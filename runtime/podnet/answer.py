@@ -13,7 +13,7 @@ from podnet.cni.errors import CniError, Code, DecodeError, meaning
 from podnet.cni.result import Result
 from podnet.cni.versions import PluginVersions, Verb
 from podnet.cni.wire import Fields
-from podnet.errors import PodnetError, TimedOutError
+from podnet.errors import DriftError, PodnetError, TimedOutError
 from podnet.execute import Outcome
 
 _EXCERPT = 400
@@ -50,6 +50,12 @@ class PluginTimedOutError(PluginError, TimedOutError):
     exit_code: ClassVar[int] = TimedOutError.exit_code
 
 
+class PluginDriftError(PluginError, DriftError):
+    """A plugin says on CHECK that the container is not as it left it."""
+
+    exit_code: ClassVar[int] = DriftError.exit_code
+
+
 def raise_for_failure(outcome: Outcome) -> None:
     """Raise what *outcome* says went wrong; return when nothing did.
 
@@ -61,6 +67,8 @@ def raise_for_failure(outcome: Outcome) -> None:
         return
     if outcome.timed_out:
         raise PluginTimedOutError(outcome, error)
+    if outcome.invocation.verb is Verb.CHECK and outcome.exit_status is not None:
+        raise PluginDriftError(outcome, error)
     raise PluginError(outcome, error)
 
 
@@ -75,18 +83,23 @@ def result(outcome: Outcome, cni_version: str) -> Result:
         PluginError: Its output is not exactly one result.
     """
     try:
-        value = wire.loads(outcome.stdout, "its output")
-        if _is_error_object(value):
-            said = _error_object(value)
-            raise CniError(f"exited with 0, but printed an error: {said}", code=said.code)
-        return Result.from_wire(value, default_version=cni_version)
-    except DecodeError as exc:
-        documents = list(_documents(outcome.stdout))
-        if len(documents) > 1:
-            exc = DecodeError(f"it printed {len(documents)} JSON documents instead of one result")
-        raise PluginError(outcome, exc) from None
+        return Result.from_wire(_one_document(outcome), default_version=cni_version)
     except CniError as exc:
         raise PluginError(outcome, exc) from None
+
+
+def _one_document(outcome: Outcome) -> object:
+    try:
+        value = wire.loads(outcome.stdout, "its output")
+    except DecodeError:
+        many = len(list(_documents(outcome.stdout)))
+        if many > 1:
+            raise DecodeError(f"it printed {many} JSON documents instead of one result") from None
+        raise
+    if _is_error_object(value):
+        said = _error_object(value)
+        raise CniError(f"exited with 0, but printed an error: {said}", code=said.code)
+    return value
 
 
 def versions(outcome: Outcome) -> PluginVersions:

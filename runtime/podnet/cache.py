@@ -261,4 +261,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise DecodeError("config is not base64") from None
-

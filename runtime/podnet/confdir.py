@@ -184,5 +184,3 @@ def _extension(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     return bytes(path)
-
-

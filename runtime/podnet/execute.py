@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -192,7 +193,7 @@ class ProcessExecutor:
         waits = iter(_BUSY_WAITS)
         while True:
             try:
-                return subprocess.Popen(  # noqa: S603
+                return subprocess.Popen(
                     [str(binary)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -209,9 +210,7 @@ class ProcessExecutor:
                 time.sleep(wait)
 
     @staticmethod
-    def _converse(
-        process: "subprocess.Popen[bytes]", request: bytes, deadline: float
-    ) -> Exchange:
+    def _converse(process: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> Exchange:
         """Talk to the plugin until it is gone; whatever interrupts us ends it too."""
         with process:
             try:
@@ -255,10 +254,8 @@ def _could_not_start(binary: Path, exc: OSError) -> str:
 
 
 def _kill_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # everyone in it has gone already
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # everyone in it has gone already
 
 
 def _group_is_alive(group: int) -> bool:

@@ -15,6 +15,10 @@ from podnet.errors import MissingError, PodnetError
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
 _ORDINARY_SIZE = 16384
+_HINTS = {
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "PODNET_STATE and PODNET_RUN name other directories",
+}
 
 
 def make_directory(directory: Path) -> None:
@@ -23,10 +27,10 @@ def make_directory(directory: Path) -> None:
     Raises:
         PodnetError: It cannot be made.
     """
-    if directory.is_dir():
-        return
+    missing = [d for d in (directory, *directory.parents) if not d.is_dir()]
     with naming(directory):
-        directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        for one in reversed(missing):
+            one.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
 
 
 def write(path: Path, content: bytes, *, drafts: Path | None = None) -> None:
@@ -82,7 +86,5 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as exc:
         if exc.errno == errno.ENAMETOOLONG:
             raise PodnetError(f"the file name {path.name} is too long", "shorten the name") from exc
-        hint = {errno.ENOSPC: "free some space", errno.EROFS: "choose another with PODNET_STATE"}
-        raise PodnetError(
-            f"cannot write {path}: {exc.strerror}", hint.get(exc.errno or 0, "")
-        ) from exc
+        reason = f"cannot write {path}: {exc.strerror}"
+        raise PodnetError(reason, _HINTS.get(exc.errno or 0, "")) from exc

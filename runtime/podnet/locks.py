@@ -24,7 +24,9 @@ _GC = "gc.lock"
 
 
 @contextmanager
-def container(directory: Path, container_id: str, *, wait: float = DEFAULT_WAIT) -> Iterator[tuple[int, ...]]:
+def container(
+    directory: Path, container_id: str, *, wait: float = DEFAULT_WAIT
+) -> Iterator[tuple[int, ...]]:
     """Hold the lock of one container, and keep GC away.
 
     Args:

@@ -148,9 +148,7 @@ def status(network: Network, path: Sequence[str]) -> list[Invocation]:
     return list(_steps(Verb.STATUS, network, None, path))
 
 
-def gc(
-    network: Network, valid: Iterable[tuple[str, str]], path: Sequence[str]
-) -> list[Invocation]:
+def gc(network: Network, valid: Iterable[tuple[str, str]], path: Sequence[str]) -> list[Invocation]:
     """Plan GC: forward, with the attachments that shall stay; nobody before 1.1.0.
 
     Args:
@@ -164,8 +162,7 @@ def gc(
     # The spec's key and the one that its JSON schema had first; libcni sends both.
     keys = dict.fromkeys(("cni.dev/valid-attachments", "cni.dev/attachments"), attachments)
     return [
-        replace(step, stdin={**step.stdin, **keys})
-        for step in _steps(Verb.GC, network, None, path)
+        replace(step, stdin={**step.stdin, **keys}) for step in _steps(Verb.GC, network, None, path)
     ]
 
 
@@ -225,10 +222,12 @@ def _stdin(
     keys is dropped.
     """
     stdin: dict[str, object] = {"cniVersion": network.cni_version, "name": network.name}
-    for key, value in plugin.config.items():
-        if key.casefold() not in _INJECTED and not key.startswith(RESERVED_PREFIX):
-            stdin[key] = value
+    stdin |= {key: value for key, value in plugin.config.items() if not _is_ours(key)}
     wanted = {k: v for k, v in capability_args.items() if k in plugin.capabilities}
     if wanted:
         stdin["runtimeConfig"] = wanted
     return stdin
+
+
+def _is_ours(key: str) -> bool:
+    return key.casefold() in _INJECTED or key.startswith(RESERVED_PREFIX)

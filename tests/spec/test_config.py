@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +51,23 @@ def test_the_source_keeps_its_bytes_verbatim():
     source = b' {"plugins": [ {"type":"a"} ],\n"name":"demo", "unknown": 1.50}\n\n'
 
     assert Network.from_conflist(source).source == source
+
+
+def test_a_network_and_its_plugins_are_values():
+    network = Network.from_conflist(conflist())
+
+    with pytest.raises(FrozenInstanceError):
+        network.name = "other"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        network.plugins[0].type = "other"  # type: ignore[misc]
+
+
+def test_a_network_made_by_hand_disables_nothing():
+    network = Network(
+        name="demo", cni_version="1.0.0", allowed_versions=("1.0.0",), plugins=(plugin(),)
+    )
+
+    assert network == Network.from_wire(json.loads(conflist()))
 
 
 def test_a_network_introduces_itself_in_one_line():
@@ -117,6 +134,13 @@ def test_a_list_with_a_value_of_the_wrong_type_is_refused(keys, complaint):
         Network.from_conflist(conflist(**keys))
 
     assert (raised.value.code, raised.value.msg) == (6, complaint)
+
+
+def test_a_text_without_a_name_of_its_own_is_called_what_it_is():
+    with pytest.raises(DecodeError, match=r"^the conflist is empty$"):
+        Network.from_conflist(b"")
+    with pytest.raises(DecodeError, match=r"^the configuration is empty$"):
+        Network.from_conf(b"")
 
 
 @pytest.mark.parametrize("value", [None, [], "demo", 1])
@@ -226,7 +250,7 @@ def test_sibling_plugins_come_after_inlined_ones():
 
 
 def test_an_empty_list_of_plugins_is_refused():
-    with pytest.raises(InvalidConfigError, match="no plugins in list"):
+    with pytest.raises(InvalidConfigError, match=r"^no plugins in list$"):
         Network.from_conflist(conflist(plugins=[]))
 
 
@@ -284,6 +308,18 @@ def test_a_network_can_be_called_with_another_version():
     assert network.cni_version == "1.0.0"
 
 
+@pytest.mark.parametrize("key", ["capabilities", "Capabilities"])
+def test_a_network_can_keep_what_its_plugins_declare_to_itself(key):
+    """SPEC section 3: `capabilities` must not be set in the request.  Trap: Go's cases."""
+    network = Network.from_conflist(conflist(plugins=[{"type": "a", key: {"mac": True}, "b": 1}]))
+
+    [sent] = network.without_declarations().plugins
+
+    assert sent.config == {"type": "a", "b": 1}
+    assert sent.capabilities == {"mac"}
+    assert key in network.plugins[0].config
+
+
 def test_the_version_and_name_of_a_plugin_object_do_not_matter_to_the_list():
     network = Network.from_conflist(
         conflist(plugins=[{"type": "x", "cniVersion": "0.1.0", "name": "other"}])
@@ -299,6 +335,7 @@ def test_a_plugin_object_needs_a_type(value):
         Network.from_conflist(conflist(plugins=[BRIDGE, value]))
 
     assert (raised.value.code, raised.value.msg) == (7, "plugins[1].type is missing")
+    assert raised.value.details == "it names the plugin"
 
 
 def test_the_type_of_a_plugin_is_no_path():

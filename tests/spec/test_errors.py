@@ -85,6 +85,13 @@ def test_an_error_reads_as_its_message():
     assert str(CniError("some message")) == "some message"
 
 
+def test_an_error_introduces_itself_in_one_line():
+    assert (
+        repr(InvalidConfigError("no name", "give one"))
+        == "InvalidConfigError('no name', 'give one')"
+    )
+
+
 def test_the_details_of_an_error_follow_its_message_after_a_semicolon():
     """From libcni types_test: Error strings."""
     assert str(CniError("some message", "some details")) == "some message; some details"

@@ -1,7 +1,7 @@
 """Results (SPEC section 5): every shape that a version has had, read and written."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 
 import pytest
@@ -295,6 +295,24 @@ def test_dns_that_says_anything_is_written(dns):
     assert Result.from_wire(wired).dns == dns
 
 
+@pytest.mark.parametrize("version", [*OLD, *NEW])
+def test_what_is_not_said_is_not_written(version):
+    result = Result(
+        cni_version=version,
+        interfaces=(Interface("eth0"), Interface("")),
+        ips=(IPConfig(ip_interface("10.0.0.1/8"), version="4" if version in OLD else ""),),
+        routes=(Route(ip_interface("0.0.0.0/0")),),
+    )
+
+    wired = result.to_wire()
+
+    assert wired["interfaces"] == [{"name": "eth0"}, {"name": ""}]
+    assert wired["ips"] == [
+        {"version": "4", "address": "10.0.0.1/8"} if version in OLD else {"address": "10.0.0.1/8"}
+    ]
+    assert wired["routes"] == [{"dst": "0.0.0.0/0"}]
+
+
 def test_no_dns_is_false():
     assert not Dns()
     assert Dns.from_wire(None) == Dns()
@@ -504,6 +522,23 @@ def test_nothing_else_is_an_address(text):
         parse_address(text, "gw")
 
     assert raised.value.msg == f"gw is not an IP address: {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (Result(), "ips"),
+        (Interface("eth0"), "name"),
+        (IPConfig(ip_interface("10.0.0.1/8")), "interface"),
+        (Route(ip_interface("10.0.0.0/8")), "gw"),
+        (Dns(), "domain"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_crosses_the_wire_is_a_value(value, field):
+    assert hash(value) == hash(replace(value))
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, field, None)
 
 
 def test_a_route_knows_its_network():

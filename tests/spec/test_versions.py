@@ -1,5 +1,7 @@
 """Versions and verbs (SPEC sections 1, 2 and 4): which exist, and which one is chosen."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,8 +220,10 @@ def test_a_list_in_an_answer_of_0_2_0_is_believed():
 )
 def test_an_answer_to_version_that_lacks_a_field_is_refused(value, field):
     """From libcni plugin_test: missing field cniVersion, missing field supportedVersions."""
-    with pytest.raises(InvalidConfigError, match=f"decoding version info: missing field {field}"):
+    with pytest.raises(InvalidConfigError) as raised:
         PluginVersions.from_wire(value)
+
+    assert raised.value.msg == f"decoding version info: missing field {field}"
 
 
 @pytest.mark.parametrize(
@@ -252,6 +256,14 @@ def test_an_answer_to_version_survives_the_wire(supported, cni_version):
     answer = PluginVersions(tuple(supported), cni_version)
 
     assert PluginVersions.from_wire(answer.to_wire()) == answer
+
+
+def test_an_answer_to_version_is_a_value():
+    answer = PluginVersions(RELEASED)
+
+    assert hash(answer) == hash(PluginVersions(RELEASED))
+    with pytest.raises(FrozenInstanceError):
+        answer.supported = ()  # type: ignore[misc]
 
 
 def test_an_answer_to_version_is_written_in_the_latest_version():

@@ -57,7 +57,7 @@ def test_values_are_written_the_way_go_reads_them(value, text):
 
 
 def test_an_indented_document_has_its_lines():
-    assert wire.dumps({"a": [1.0]}, indent=2) == '{\n  "a": [\n    1\n  ]\n}'
+    assert wire.dumps({"a": [1.0, 2]}, indent=2) == '{\n  "a": [\n    1,\n    2\n  ]\n}'
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, {"a": [math.inf]}])
@@ -77,7 +77,7 @@ def test_a_value_nested_too_deeply_to_write_is_an_error():
     nest: list[object] = []
     nest.append(nest)
 
-    with pytest.raises(DecodeError, match="nested too deeply"):
+    with pytest.raises(DecodeError, match=r"^cannot be written as JSON: nested too deeply$"):
         wire.dumps(nest)
 
 
@@ -231,6 +231,11 @@ def test_values_are_shown_in_messages(value, text):
 
 def test_a_long_value_is_shown_by_its_beginning():
     assert wire.shown("x" * 500) == '"' + "x" * 79
+
+
+def test_fields_know_their_path():
+    assert Fields({}).path("ipam") == "ipam"
+    assert Fields({}, "plugins[0].ipam").path("type") == "plugins[0].ipam.type"
 
 
 def test_fields_match_in_any_case():

@@ -134,8 +134,7 @@ class Network:
     def from_wire(cls, value: object, *, source: bytes = b"") -> "Network":
         """Read a configuration list that is already parsed; see :meth:`from_conflist`."""
         fields = Fields(Fields.of(value).values)
-        exact = {key: fields.values.get(key) for key in _LIST_KEYS}
-        listed = Fields({key: value for key, value in exact.items() if value is not None})
+        listed = Fields({key: fields.values.get(key) for key in _LIST_KEYS})
         name = listed.text("name")
         names.check_network_name(name)
         allowed = versions.candidates(listed.text("cniVersion"), listed.texts("cniVersions"))
@@ -184,6 +183,21 @@ class Network:
     def at_version(self, cni_version: str) -> "Network":
         """Return this network, its plugins called with *cni_version*."""
         return replace(self, cni_version=cni_version)
+
+    def without_declarations(self) -> "Network":
+        """Return this network, the key ``capabilities`` taken out of what plugins are sent."""
+        return replace(
+            self,
+            plugins=tuple(
+                replace(
+                    plugin,
+                    config={
+                        k: v for k, v in plugin.config.items() if k.casefold() != "capabilities"
+                    },
+                )
+                for plugin in self.plugins
+            ),
+        )
 
     def to_wire(self) -> dict[str, object]:
         """Return the effective list: one version, every plugin inlined."""

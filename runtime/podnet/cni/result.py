@@ -30,9 +30,9 @@ def parse_cidr(text: str, where: str) -> IPv4Interface | IPv6Interface:
     Raises:
         DecodeError: A netmask, a zone, a missing prefix, leading zeros, or no address at all.
     """
-    address, slash, prefix = text.partition("/")
+    address, _, prefix = text.partition("/")
     try:
-        if not slash or not (prefix.isascii() and prefix.isdigit()) or "%" in address:
+        if not (prefix.isascii() and prefix.isdigit()) or "%" in address:
             raise ValueError  # noqa: TRY301  one message for everything that is not CIDR
         value = ip_interface(f"{address}/{int(prefix)}")
         mapped = value.ip.ipv4_mapped if isinstance(value, IPv6Interface) else None

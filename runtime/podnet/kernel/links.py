@@ -27,7 +27,7 @@ from podnet.kernel.netlink import (
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_TXQLEN, _IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_IFALIAS = 13, 16, 18, 20
-_IFLA_NET_NS_FD, _IFLA_PROMISCUITY, _IFLA_LINK_NETNSID = 28, 30, 37
+_IFLA_NET_NS_FD, _IFLA_LINK_NETNSID = 28, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
@@ -90,8 +90,14 @@ def every(netlink: Netlink) -> list[Link]:
     return [_link(message) for message in netlink.dump(_RTM_GETLINK, _info(), what="links")]
 
 
-def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0) -> None:
-    """Make a bridge; *mtu* 0 leaves it to the kernel.
+def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "") -> None:
+    """Make a bridge.
+
+    Args:
+        netlink: A socket in its namespace.
+        name: Its name.
+        mtu: 0 leaves it to the kernel.
+        mac: A hardware address that it keeps, "" for one that follows its ports.
 
     Raises:
         NetlinkError: EEXIST when the name is taken.
@@ -99,10 +105,12 @@ def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0) -> None:
     body = _info() + text(_IFLA_IFNAME, name) + _kind("bridge")
     if mtu:
         body += u32(_IFLA_MTU, mtu)
+    if mac:
+        body += attribute(_IFLA_ADDRESS, mac_bytes(mac))
     _create(netlink, body, f"add bridge {name}")
 
 
-def add_veth(  # noqa: PLR0913  a pair is two links, described at once
+def add_veth(
     netlink: Netlink, name: str, *, peer: str, peer_netns: int, mtu: int = 0, mac: str = ""
 ) -> None:
     """Make a veth pair: *name* here, *peer* in another namespace.
@@ -158,12 +166,18 @@ def set_mac(netlink: Netlink, index: int, mac: str) -> None:
     netlink.request(_RTM_NEWLINK, body, what=f"set address {mac}")
 
 
+def set_alias(netlink: Netlink, index: int, alias: str) -> None:
+    """Write something on a link, at most 255 bytes, for whoever must know it again."""
+    body = _info(index) + attribute(_IFLA_IFALIAS, alias.encode())
+    netlink.request(_RTM_NEWLINK, body, what="set alias")
+
+
 def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
     """Set the MTU."""
     netlink.request(_RTM_NEWLINK, _info(index) + u32(_IFLA_MTU, mtu), what=f"set MTU {mtu}")
 
 
-def add_port(  # noqa: PLR0913
+def add_port(
     netlink: Netlink, index: int, *, bridge: int, hairpin: bool = False, isolated: bool = False
 ) -> None:
     """Make a link a port of *bridge* and set it up, in as few requests as the kernel takes."""
@@ -222,7 +236,7 @@ def _link(message: Message) -> Link:
         mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
         mtu=as_int(found.get(_IFLA_MTU, b"")),
         up=bool(flags & _IFF_UP),
-        promiscuous=as_int(found.get(_IFLA_PROMISCUITY, b"")) > 0,
+        promiscuous=bool(flags & _IFF_PROMISC),
         operstate=OPERSTATES[state] if state < len(OPERSTATES) else "unknown",
         master=as_int(found.get(_IFLA_MASTER, b"")),
         peer=as_int(found.get(_IFLA_LINK, b"")),

@@ -134,12 +134,12 @@ def unpin(directory: Path) -> None:
 
 def processes(uts: tuple[int, int]) -> list[int]:
     """Return the processes that run inside the Node whose UTS namespace is *uts*."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if namespaces.identity(f"{entry}/ns/uts") == uts:
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # it ended while we looked
-    return found
+    everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in everyone if _namespace_of(pid, "uts") == uts]
+
+
+def _namespace_of(pid: int, kind: str) -> tuple[int, int] | None:
+    try:
+        return namespaces.identity(f"/proc/{pid}/ns/{kind}")
+    except OSError:  # it ended while we looked
+        return None

@@ -1,0 +1,111 @@
+"""IPAM delegation: run the plugin that manages addresses, as its caller was run (SPEC section 4).
+
+Same environment, same stdin, found in CNI_PATH; its error objects pass through unchanged.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from podnet.cni import names, wire
+from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.result import Result
+from podnet.cni.versions import Verb
+from podnet.cni.wire import Fields
+from podnet_plugins.skel import Call, log
+
+
+def find(plugin: str, path: str) -> Path:
+    """Return the first regular file called *plugin* in *path*.
+
+    Raises:
+        InvalidConfigError: There is none, or the name is no plugin's.
+    """
+    names.check_plugin_type(plugin)
+    directories = [directory for directory in path.split(":") if directory]
+    found = next((p for d in directories if (p := Path(d, plugin)).is_file()), None)
+    if found is None:
+        raise InvalidConfigError(
+            f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]'
+        )
+    return found
+
+
+def run(call: Call, verb: Verb, plugin: str) -> bytes:
+    """Run *plugin* with *verb* and return what it printed.
+
+    Raises:
+        CniError: Its own, or what it did instead of saying one.
+    """
+    binary = find(plugin, call.path)
+    done = subprocess.run(
+        [binary],
+        input=call.stdin,
+        capture_output=True,
+        env={**os.environ, "CNI_COMMAND": str(verb)},
+        check=False,
+    )
+    if done.stderr:
+        log(done.stderr.decode(errors="backslashreplace").rstrip())
+    if done.returncode == 0:
+        return done.stdout
+    raise _error(plugin, verb, done)
+
+
+def _error(plugin: str, verb: Verb, done: "subprocess.CompletedProcess[bytes]") -> CniError:
+    try:
+        said = Fields.of(wire.loads(done.stdout))
+        return CniError(said.text("msg"), said.text("details"), code=said.number("code") or 0)
+    except CniError:
+        shown = (done.stdout + done.stderr).decode(errors="backslashreplace").strip()
+        return CniError(
+            f"plugin {plugin} failed on {verb} with exit status {done.returncode}", shown[:400]
+        )
+
+
+def add(call: Call) -> Result:
+    """Have the IPAM plugin assign addresses.
+
+    Raises:
+        CniError: It failed, or assigned none.
+    """
+    printed = run(call, Verb.ADD, call.ipam_type)
+    result = Result.from_wire(
+        wire.loads(printed, f"the result of {call.ipam_type}"), default_version=call.cni_version
+    )
+    if not result.ips:
+        raise CniError("IPAM plugin returned missing IP config")
+    return result
+
+
+def delete(call: Call) -> None:
+    """Have the IPAM plugin release addresses, if there is one."""
+    if call.ipam_type:
+        run(call, Verb.DEL, call.ipam_type)
+
+
+def check(call: Call) -> None:
+    """Have the IPAM plugin check its addresses, if there is one."""
+    if call.ipam_type:
+        run(call, Verb.CHECK, call.ipam_type)
+
+
+def gc(call: Call) -> None:
+    """Have the IPAM plugin release what is not in use, if there is one that can."""
+    if call.ipam_type:
+        _run_if_known(call, Verb.GC)
+
+
+def status(call: Call) -> None:
+    """Ask the IPAM plugin whether it could assign addresses, if there is one that can tell."""
+    if call.ipam_type:
+        _run_if_known(call, Verb.STATUS)
+
+
+def _run_if_known(call: Call, verb: Verb) -> None:
+    """GC and STATUS are younger than most plugins; one that does not know them has no say."""
+    try:
+        run(call, verb, call.ipam_type)
+    except CniError as exc:
+        if exc.msg != f"unknown CNI_COMMAND: {verb}":
+            raise

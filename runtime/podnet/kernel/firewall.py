@@ -1,0 +1,56 @@
+"""nftables, by way of the nft program: one transaction at a time, and lists as JSON.
+
+PyPI has no kept binding; nft's text is its stable interface.  Acts in the network
+namespace of the calling thread.
+"""
+
+import json
+import subprocess
+
+from podnet.cni.wire import Fields
+from podnet.errors import MissingError, PodnetError
+
+
+class NftError(PodnetError):
+    """nft refused: nothing of the transaction was done."""
+
+
+def available() -> bool:
+    """Tell whether nft can be run here."""
+    try:
+        return _nft("--version").returncode == 0
+    except MissingError:
+        return False
+
+
+def apply(commands: str) -> None:
+    """Run *commands*, nft's own language, as one transaction.
+
+    Raises:
+        NftError: Something in it was refused.
+        MissingError: There is no nft.
+    """
+    done = _nft("-f", "-", stdin=commands)
+    if done.returncode != 0:
+        raise NftError(f"nft: {done.stderr.strip()}")
+
+
+def rules(family: str, table: str, chain: str) -> list[Fields] | None:
+    """Return the rules of a chain, each with its ``handle`` and ``comment``; ``None``: no chain.
+
+    Raises:
+        MissingError: There is no nft.
+    """
+    done = _nft("--json", "list", "chain", family, table, chain)
+    if done.returncode != 0:
+        return None
+    listed = Fields.of(json.loads(done.stdout)).children("nftables")
+    return [rule for entry in listed if (rule := entry.child("rule"))]
+
+
+def _nft(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    command = ["nft", *arguments]
+    try:
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise MissingError("there is no nft program", "apt-get install nftables") from None

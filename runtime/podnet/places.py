@@ -1,0 +1,121 @@
+"""Where podnet keeps and finds things: state, run, configurations, plugins.
+
+The environment and the command line decide; this room resolves them once, and says why.
+It makes nothing.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+_SYSTEM_CONF = Path("/etc/cni/net.d")
+_EXTENSIONS = (".conflist", ".conf", ".json")
+#: Where the other libcni runtimes of a machine cache their attachments.
+LIBCNI_CACHE = Path("/var/lib/cni")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Everything with a path.
+
+    Attributes:
+        state: What survives a reboot: records, cached results, transcripts.
+        run: What does not: locks, Nodes, claims on namespaces.
+        namespaces: Where pods' network namespaces are pinned.
+        conf_dir: The configuration directory.
+        conf_reason: Why that one.
+        plugin_path: The search path for plugins.
+        cache: libcni's cache directory.
+    """
+
+    state: Path
+    run: Path
+    namespaces: Path
+    conf_dir: Path
+    conf_reason: str
+    plugin_path: tuple[str, ...]
+    cache: Path
+
+    @property
+    def records(self) -> Path:
+        """The pods' records."""
+        return self.state / "pods"
+
+    @property
+    def transcripts(self) -> Path:
+        """The recorded invocations."""
+        return self.state / "transcripts"
+
+    @property
+    def locks(self) -> Path:
+        """The lock files."""
+        return self.run / "locks"
+
+    @property
+    def claims(self) -> Path:
+        """One file for every network namespace that podnet made."""
+        return self.run / "claims"
+
+
+def resolve(
+    environment: Mapping[str, str],
+    *,
+    conf_dir: Path | None = None,
+    plugin_dirs: Sequence[str] = (),
+    cache_dir: Path | None = None,
+) -> Places:
+    """Decide where everything is.
+
+    Args:
+        environment: PODNET_STATE, PODNET_RUN, NETCONFPATH, CNI_PATH, XDG_*.
+        conf_dir: ``--conf-dir``, before NETCONFPATH.
+        plugin_dirs: ``--plugin-dir``, before CNI_PATH.
+        cache_dir: ``--cache-dir``.
+    """
+    root = os.geteuid() == 0
+    home = Path(environment.get("HOME", "/"))
+    state_home = environment.get("XDG_STATE_HOME") or home / ".local/state"
+    run_home = environment.get("XDG_RUNTIME_DIR") or f"/tmp/podnet-{os.geteuid()}"  # noqa: S108  private, made 0700
+    state = Path(environment.get("PODNET_STATE") or ("/var/lib" if root else state_home))
+    run = Path(environment.get("PODNET_RUN") or ("/run" if root else run_home))
+    state = state if environment.get("PODNET_STATE") else state / "podnet"
+    own_run = environment.get("PODNET_RUN")
+    run = run if own_run else run / "podnet"
+    chosen, reason = _conf_dir(conf_dir, environment.get("NETCONFPATH"))
+    listed = [*plugin_dirs, *environment.get("CNI_PATH", "").split(":"), *embedded_plugins()]
+    return Places(
+        state=state.absolute(),
+        run=run.absolute(),
+        # Where `ip netns` looks, unless this podnet keeps to itself.
+        namespaces=run.absolute() / "netns" if own_run or not root else Path("/run/netns"),
+        conf_dir=chosen.absolute(),
+        conf_reason=reason,
+        plugin_path=tuple(dict.fromkeys(os.path.abspath(d) for d in listed if d)),  # noqa: PTH100  keep links
+        cache=(cache_dir or state / "cni").absolute(),
+    )
+
+
+def _conf_dir(option: Path | None, variable: str | None) -> tuple[Path, str]:
+    if option is not None:
+        return option, "--conf-dir"
+    if variable:
+        return Path(variable), "NETCONFPATH"
+    if _SYSTEM_CONF.is_dir() and any(p.suffix in _EXTENSIONS for p in _SYSTEM_CONF.iterdir()):
+        return _SYSTEM_CONF, "the system's"
+    return packaged_networks(), "podnet's own examples"
+
+
+def packaged_networks() -> Path:
+    """Return the directory of example conflists: in the package, or in the checkout."""
+    here = Path(__file__).parent
+    packaged = here / "netconf.d"
+    return packaged if packaged.is_dir() else here.parent.parent / "netconf.d"
+
+
+def embedded_plugins() -> tuple[str, ...]:
+    """Return the directory of podnet's own plugins, where they are installed."""
+    spec = find_spec("podnet_plugins")
+    locations = spec.submodule_search_locations if spec else None
+    return tuple(str(Path(location, "bin")) for location in locations or ())

@@ -1,0 +1,149 @@
+"""What a crash left half done: records, namespaces and cache entries held against each other.
+
+Alone on the Node while it works (SPEC section 3: GC excludes everything).  Removes what
+is on record or claimed as podnet's, never what merely looks like it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from podnet import locks
+from podnet.cni.config import Network
+from podnet.cni.errors import CniError
+from podnet.errors import PodnetError
+from podnet.pods import Pods
+from podnet.records import CorruptRecordError, Pod, State
+
+
+@dataclass(slots=True)
+class Report:
+    """What reconciling did.
+
+    Attributes:
+        removed: What was removed, in sentences.
+        failures: What could not be.
+    """
+
+    removed: list[str] = field(default_factory=list)
+    failures: list[PodnetError | CniError] = field(default_factory=list)
+
+    def attempt(self, what: str, step: Callable[[], object]) -> None:
+        """Do one step; note what came of it."""
+        try:
+            step()
+        except (PodnetError, CniError) as exc:
+            self.failures.append(exc)
+        else:
+            self.removed.append(what)
+
+
+def reconcile(pods: Pods, networks: list[Network], *, foreign: bool = False) -> Report:
+    """Remove everything that no living pod needs.
+
+    Records of pods that are half made, half deleted, or whose namespace is gone; claimed
+    namespaces without a record; cache entries without a pod; then GC on every network.
+
+    Args:
+        pods: The Node's pods.
+        networks: The networks to run GC on, besides those that pods are on.
+        foreign: Also DEL attachments that another runtime cached in our cache directory.
+
+    Returns:
+        What was done; nothing is raised before everything was tried.
+    """
+    report = Report()
+    with locks.everything(pods.places.locks) as keep_open:
+        living = _settle_records(pods, keep_open, report)
+        names = {pod.name for pod in living} | set(pods.records.names())
+        _release_claims(pods, names, report)
+        _collect(pods, keep_open, living, networks, report=report, foreign=foreign)
+        _sweep(pods)
+    return report
+
+
+def _settle_records(pods: Pods, keep_open: tuple[int, ...], report: Report) -> list[Pod]:
+    """Remove the pods that are not alive, and return those that are."""
+    living = []
+    for pod in pods.records.all():
+        if isinstance(pod, CorruptRecordError):
+            report.failures.append(pod)
+            continue
+        there = pods.is_alive(pod)
+        if pod.state is State.READY and there:
+            living.append(pod)
+        elif pod.state is State.CHANGING and there:
+            living.append(_settle_change(pods, pod, keep_open, report))
+        else:
+            why = f"it was {pod.state}" if pod.state is not State.READY else "its namespace is gone"
+            report.attempt(f"pod {pod.name} ({why})", partial(pods.unmake, pod, keep_open))
+    return living
+
+
+def _settle_change(pods: Pods, pod: Pod, keep_open: tuple[int, ...], report: Report) -> Pod:
+    """Take back the attachments that an interrupted ``attach`` did not finish."""
+    settled = pod
+    runtime = pods.runtime(keep_open, pod.name)
+    for membership in pod.memberships:
+        if membership.result is None:
+            network = membership.network
+            attachment = membership.attachment(pod.container_id, pod.netns)
+            try:
+                runtime.delete(network.name, attachment, fallback=network)
+            except (PodnetError, CniError) as exc:
+                report.failures.append(exc)
+                return pod
+            report.removed.append(f"attachment {membership.ifname} of pod {pod.name}")
+            settled = settled.without_membership(membership.ifname)
+    return pods.records.save(replace(settled, state=State.READY, failure=""))
+
+
+def _release_claims(pods: Pods, names: set[str], report: Report) -> None:
+    """Remove the namespaces that are claimed for a pod that is not on record."""
+    for name in list(pods.claims.names()):
+        if name not in names:
+            report.attempt(f"the network namespace of {name}", partial(pods.claims.release, name))
+
+
+def _collect(
+    pods: Pods,
+    keep_open: tuple[int, ...],
+    living: list[Pod],
+    networks: list[Network],
+    *,
+    report: Report,
+    foreign: bool,
+) -> None:
+    """Run GC on every network there is: configured, joined by a pod, or only in the cache."""
+    runtime = pods.runtime(keep_open)
+    known = {network.name: network for network in networks}
+    for pod in living:
+        known |= {m.network.name: m.network for m in pod.memberships}
+    for entry in runtime.cache.entries():
+        if entry.by_podnet and entry.network_name not in known:
+            known[entry.network_name] = entry.network
+    for network in known.values():
+        valid = [
+            (pod.container_id, m.ifname)
+            for pod in living
+            for m in pod.memberships
+            if m.network.name == network.name
+        ]
+        try:
+            report.removed += runtime.gc(network, valid, foreign=foreign)
+        except (PodnetError, CniError) as exc:
+            report.failures.append(exc)
+
+
+def _sweep(pods: Pods) -> None:
+    """Remove drafts and lock files that a killed podnet left; nobody else is at work now."""
+    places = pods.places
+    for directory, pattern in (
+        (places.records, ".*.draft"),
+        (places.claims, ".*.draft"),
+        (places.cache / "drafts", ".*"),
+        (places.locks, "*.lock"),
+    ):
+        for path in directory.glob(pattern) if directory.is_dir() else ():
+            if path.name != "gc.lock":
+                path.unlink(missing_ok=True)

@@ -1,0 +1,336 @@
+"""ADD, CHECK, DEL, GC, STATUS and VERSION over one Network (SPEC section 3).
+
+The choreography: plan says what, execute does it, answer reads it, cache keeps it,
+transcript has every step.  Differs from libcni on purpose: a failed ADD is undone, DEL
+and CHECK use what ADD used, identifiers are checked on every verb, a second ADD of one
+attachment is refused.  Knows nothing of pods, and takes no locks: its caller does.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from podnet import answer, plan
+from podnet.cache import Cache, CacheError, Entry
+from podnet.cni import names
+from podnet.cni.config import Network
+from podnet.cni.convert import convert
+from podnet.cni.errors import CniError, IncompatibleVersionError
+from podnet.cni.result import Result
+from podnet.cni.versions import PluginVersions, newest_common
+from podnet.errors import PodnetError, UsageError
+from podnet.execute import Executor, Outcome
+from podnet.kernel import namespaces
+from podnet.plan import Attachment, Invocation
+
+_TRUE = {"1", "true"}
+
+
+class RollbackError(PodnetError):
+    """ADD failed, and so did the DEL that was to undo it: something may be left behind.
+
+    Attributes:
+        failure: Why ADD failed.
+        rollback: Why DEL failed.
+    """
+
+    def __init__(self, failure: BaseException, rollback: BaseException) -> None:
+        super().__init__(
+            f"{failure}\nand DEL, which was to undo it, failed too: {rollback}",
+            "what is left is on record: delete the pod again when the cause is gone",
+        )
+        self.failure = failure
+        self.rollback = rollback
+
+
+class GcError(PodnetError):
+    """Some of GC failed; everything else was done.
+
+    Attributes:
+        failures: What failed.
+    """
+
+    def __init__(self, network: str, failures: list[PodnetError | CniError]) -> None:
+        super().__init__("\n".join([f"GC of network {network}:", *map(str, failures)]))
+        self.failures = failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A runtime over one search path and one cache.
+
+    Attributes:
+        executor: Finds and runs plugins.
+        cache: Keeps results.
+        record: Is told of every outcome.
+        check_netns: Refuses a CNI_NETNS that is no namespace, or our own.
+        strip_capabilities: Leave the key ``capabilities`` out of requests, as the spec's
+            text says and no runtime does.
+        neighbours: Caches of other runtimes on this machine, whose attachments GC spares.
+    """
+
+    executor: Executor
+    cache: Cache
+    record: Callable[[Outcome], None] = lambda _: None
+    check_netns: Callable[[str], None] = namespaces.check
+    strip_capabilities: bool = False
+    neighbours: tuple[Cache, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def add(self, network: Network, attachment: Attachment) -> Result:
+        """Run ADD along the chain, and cache what it returns.
+
+        Everything that can be checked is checked before the first plugin runs.  When
+        anything fails afterwards, an interrupt too, the whole chain is DELed again.
+
+        Returns:
+            The last plugin's result, in the network's version.
+
+        Raises:
+            CniError: An identifier, the namespace, or a version is wrong; nothing was run.
+            UsageError: A plugin is missing; nothing was run.
+            CacheError: The attachment exists already, or could not be cached; nothing was run.
+            PluginError: A plugin failed; everything was undone.
+            RollbackError: A plugin failed, and undoing it did too.
+        """
+        network = self.prepare(network, attachment)
+        try:
+            result = self._add(network, attachment)
+            self.cache.save(network, attachment, result)
+        except BaseException as failure:
+            self._undo(network, attachment, failure)
+            raise
+        return result
+
+    def prepare(self, network: Network, attachment: Attachment) -> Network:
+        """Check all that ADD needs, and settle the version; see :meth:`add`."""
+        names.check_network_name(network.name)
+        attachment.check()
+        for plugin in network.plugins:
+            self.executor.find(plugin.type)
+        self.cache.reserve(network, attachment)
+        if self.environment.get("CNI_NETNS_OVERRIDE", "").lower() not in _TRUE:
+            self.check_netns(attachment.netns)
+        return self.settle_version(network)
+
+    def _add(self, network: Network, attachment: Attachment) -> Result:
+        result: Result | None = None
+        for step in plan.add(self._sent(network), attachment, self.executor.path):
+            outcome = self._run(step if result is None else step.after(result))
+            answered = answer.result(outcome, network.cni_version)
+            try:
+                result = convert(answered, network.cni_version)
+            except CniError as exc:
+                raise answer.PluginError(outcome, exc) from None
+        if result is None:
+            raise UsageError(f"network {network.name} has no plugins")
+        return result
+
+    def _undo(self, network: Network, attachment: Attachment, failure: BaseException) -> None:
+        """DEL the whole list, as the spec wants it after any failed ADD."""
+        try:
+            self._run_all(plan.delete(self._sent(network), attachment, self.executor.path, None))
+            self.cache.forget(network.name, attachment)
+        except (PodnetError, CniError) as rollback:
+            raise RollbackError(failure, rollback) from failure
+
+    def check(self, network_name: str, attachment: Attachment) -> None:
+        """Run CHECK along the chain, with the configuration and arguments of the ADD.
+
+        Raises:
+            CacheError: The attachment was never ADDed, or its entry cannot be read.
+            IncompatibleVersionError: The network's version has no CHECK.
+            DriftError: A plugin found a difference (a PluginError too).
+            PluginError: A plugin misbehaved.
+        """
+        entry = self._cached(network_name, attachment)
+        if entry is None or entry.result is None:
+            raise CacheError(
+                f"container {attachment.container_id} has no cached result for "
+                f"{attachment.ifname} on network {network_name}",
+                "only what was ADDed can be CHECKed",
+            )
+        given = replace(entry.attachment, netns=attachment.netns or entry.attachment.netns)
+        steps = plan.check(self._sent(entry.network), given, self.executor.path, entry.result)
+        self._run_all(steps)
+
+    def delete(
+        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+    ) -> list[str]:
+        """Run DEL along the chain, backwards, with the configuration and arguments of the ADD.
+
+        Args:
+            network_name: The network.
+            attachment: Whose; its netns is used as it is: "" once the namespace is gone.
+            fallback: The network, for an attachment that is not in the cache.
+
+        Returns:
+            Notes: what was odd and did not matter.
+
+        Raises:
+            UsageError: Not in the cache, and no fallback.
+            PluginError: A plugin failed; those before it in the chain were not called, and
+                the entry is kept, so that DEL can be tried again.
+        """
+        notes = []
+        try:
+            entry = self._cached(network_name, attachment)
+        except CacheError as exc:
+            notes.append(f"{exc.message}: DEL goes on without it")
+            entry = None
+        network, given, result = fallback, attachment, None
+        if entry is not None:
+            network, result = self._network_of(entry, fallback), entry.result
+            given = replace(entry.attachment, netns=attachment.netns)
+        if network is None:
+            raise UsageError(
+                f"nothing is known of network {network_name}", "its cache entry is gone"
+            )
+        try:
+            steps = plan.delete(self._sent(network), given, self.executor.path, result)
+        except IncompatibleVersionError as exc:
+            notes.append(f"the cached result cannot be used: {exc}")
+            steps = plan.delete(self._sent(network), given, self.executor.path, None)
+        for outcome in self._run_all(steps):
+            notes += [
+                f"plugin {outcome.invocation.plugin} {note}" for note in answer.notes(outcome)
+            ]
+        self.cache.forget(network_name, attachment)
+        return notes
+
+    def status(self, network: Network) -> Network:
+        """Ask every plugin whether it could serve an ADD; nobody is asked before 1.1.0.
+
+        Returns:
+            The network, at the version it was asked with.
+
+        Raises:
+            PluginError: One could not: code 50, or 51 when running containers suffer too.
+        """
+        network = self.settle_version(network)
+        self._run_all(plan.status(self._sent(network), self.executor.path))
+        return network
+
+    def gc(
+        self, network: Network, valid: Iterable[tuple[str, str]], *, foreign: bool = False
+    ) -> list[str]:
+        """Remove what attachments left behind that are not in use any more.
+
+        First DEL for every cached attachment that is not valid, then GC along the chain.
+        Attachments that another runtime cached are spared, and told to plugins as valid.
+
+        Args:
+            network: The network.
+            valid: (container ID, ifname) of every attachment in use.
+            foreign: DEL other runtimes' entries in our cache directory too.
+
+        Returns:
+            What was removed, in sentences.
+
+        Raises:
+            GcError: Some of it failed; the rest was done.
+        """
+        if network.disable_gc:
+            return []
+        in_use, removed, failures = set(valid), [], list[PodnetError | CniError]()
+        for entry in [e for e in self.cache.entries() if e.network_name == network.name]:
+            key = (entry.attachment.container_id, entry.attachment.ifname)
+            if key in in_use:
+                continue
+            if not entry.by_podnet and not foreign:
+                in_use.add(key)
+                continue
+            try:
+                self.delete(network.name, self._reachable(entry.attachment), fallback=network)
+                removed.append(f"stale attachment {key[0]} {key[1]} of network {network.name}")
+            except (PodnetError, CniError) as exc:
+                failures.append(exc)
+        in_use |= self._in_use_elsewhere(network.name)
+        failures += self._gc_chain(network, in_use)
+        if failures:
+            raise GcError(network.name, failures)
+        return removed
+
+    def _gc_chain(
+        self, network: Network, in_use: set[tuple[str, str]]
+    ) -> Iterable[PodnetError | CniError]:
+        """Run GC along the chain; one that fails does not stop the others."""
+        failures: list[PodnetError | CniError] = []
+        try:
+            settled = self._sent(self.settle_version(network))
+        except (PodnetError, CniError) as exc:
+            return [exc]
+        for step in plan.gc(settled, sorted(in_use), self.executor.path):
+            try:
+                self._run(step)
+            except (PodnetError, CniError) as exc:
+                failures.append(exc)
+        return failures
+
+    def versions(self, plugin: str) -> PluginVersions:
+        """Ask one plugin for the versions it speaks.
+
+        Raises:
+            UsageError: It is not there.
+            PluginError: It failed.
+        """
+        outcome = self.executor.run(plan.version(plugin))
+        self.record(outcome)
+        return answer.versions(outcome)
+
+    def settle_version(self, network: Network) -> Network:
+        """Choose the newest allowed version that all plugins speak (SPEC section 1, "cniVersions").
+
+        Plugins are asked only where there is a choice.
+
+        Raises:
+            IncompatibleVersionError: There is no such version.
+        """
+        if len(network.allowed_versions) <= 1:
+            return network
+        answers = {plugin.type: self.versions(plugin.type) for plugin in network.plugins}
+        chosen = newest_common(network.allowed_versions, answers.values())
+        if chosen is None:
+            spoken = "; ".join(f"{t}: {', '.join(v.supported)}" for t, v in answers.items())
+            raise IncompatibleVersionError(
+                f"no version of network {network.name} is spoken by all its plugins",
+                f"allowed: {', '.join(network.allowed_versions)}; {spoken}",
+            )
+        return network.at_version(chosen)
+
+    def _run(self, step: Invocation) -> Outcome:
+        outcome = self.executor.run(step)
+        self.record(outcome)
+        answer.raise_for_failure(outcome)
+        return outcome
+
+    def _run_all(self, steps: Iterable[Invocation]) -> list[Outcome]:
+        return [self._run(step) for step in steps]
+
+    def _cached(self, network_name: str, attachment: Attachment) -> Entry | None:
+        names.check_network_name(network_name)
+        attachment.check()
+        return self.cache.load(network_name, attachment)
+
+    @staticmethod
+    def _network_of(entry: Entry, fallback: Network | None) -> Network | None:
+        if not entry.config and entry.effective is None:
+            return fallback
+        return entry.network
+
+    @staticmethod
+    def _reachable(attachment: Attachment) -> Attachment:
+        """A namespace that is gone is not named to plugins: somebody else's may be there now."""
+        there = namespaces.is_namespace(attachment.netns)
+        return attachment if there else replace(attachment, netns="")
+
+    def _in_use_elsewhere(self, network: str) -> set[tuple[str, str]]:
+        return {
+            (entry.attachment.container_id, entry.attachment.ifname)
+            for cache in self.neighbours
+            for entry in cache.entries()
+            if entry.network_name == network and not entry.by_podnet
+        }
+
+    def _sent(self, network: Network) -> Network:
+        return network.without_declarations() if self.strip_capabilities else network
