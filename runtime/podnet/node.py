@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -175,6 +176,9 @@ class Nodes:
         worlds.unpin(directory)
         if (self.disks / name).exists():
             shutil.rmtree(self.disks / name)
+        for parent in (self.pins, self.disks):
+            with suppress(OSError):  # other Nodes are in it
+                parent.rmdir()
 
     def _disk(self, name: str) -> worlds.Kept:
         kept = worlds.Kept(self.disks / name / "var-lib", self.disks / name / "etc-cni")

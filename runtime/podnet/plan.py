@@ -230,4 +230,5 @@ def _stdin(
 
 
 def _is_ours(key: str) -> bool:
-    return key.casefold() in _INJECTED or key.startswith(RESERVED_PREFIX)
+    folded = key.casefold()
+    return folded in _INJECTED or folded.startswith(RESERVED_PREFIX)

@@ -12,14 +12,16 @@ from podnet import locks
 from podnet.cache import Cache
 from podnet.claims import Claims
 from podnet.cni.errors import CniError
+from podnet.cni.versions import Verb
 from podnet.errors import DriftError, PodnetError, UsageError
 from podnet.execute import DEFAULT_TIMEOUT, Executor, Outcome, ProcessExecutor
 from podnet.kernel import namespaces
 from podnet.places import LIBCNI_CACHE, Places
+from podnet.plan import Invocation
 from podnet.records import CorruptRecordError, Membership, Pod, Records, State
 from podnet.runtime import RollbackError, Runtime
 from podnet.transcript import Transcript
-from podnet.wishes import PodWish, Wish, membership, planned
+from podnet.wishes import Wish, membership
 
 
 def _processes(pods: "Pods", keep_open: tuple[int, ...]) -> Executor:
@@ -82,10 +84,6 @@ class Pods:
             strip_capabilities=self.strip_capabilities,
             neighbours=() if libcni == own else (libcni,),
         )
-
-    def plan(self, wish: PodWish) -> Pod:
-        """Return the pod that :meth:`create` would make; see :func:`podnet.wishes.planned`."""
-        return planned(wish, self.places.namespaces)
 
     def create(self, pod: Pod) -> Pod:
         """Make a planned pod: its namespace, then its attachments, one after the other.
@@ -150,7 +148,9 @@ class Pods:
         with self._locked(name) as (pod, keep_open):
             leaving = pod.membership(ifname=ifname, network=network)
             self._del(self.runtime(keep_open, name), pod, leaving)
-            self.records.save(pod.without_membership(leaving.ifname))
+            left = pod.without_membership(leaving.ifname)
+            whole = all(m.result is not None for m in left.memberships)
+            self.records.save(replace(left, state=State.READY) if whole else left)
             return leaving
 
     def check(self, name: str) -> Pod:
@@ -205,6 +205,24 @@ class Pods:
         if pod.owns_netns:
             self.claims.release(pod.name)
         self.records.forget(pod.name)
+
+    def preview(self, pod: Pod, verb: Verb) -> list[Invocation]:
+        """Return the invocations that creating, checking or deleting *pod* would be.
+
+        Args:
+            pod: A planned pod for ADD, one on record otherwise.
+            verb: ADD, CHECK or DEL.
+        """
+        runtime, steps = self.runtime(), list[Invocation]()
+        for joined in pod.memberships[:: -1 if verb is Verb.DEL else 1]:
+            network, attachment = joined.network, joined.attachment(pod.container_id, pod.netns)
+            if verb is Verb.ADD:
+                steps += runtime.plan_add(network, attachment)
+            elif verb is Verb.CHECK:
+                steps += runtime.plan_check(network.name, attachment)
+            else:
+                steps += runtime.plan_delete(network.name, attachment, fallback=network)[0]
+        return steps
 
     def is_alive(self, pod: Pod) -> bool:
         """Tell whether a pod's network namespace is there, and still the pod's."""

@@ -143,6 +143,10 @@ class Runtime:
             DriftError: A plugin found a difference (a PluginError too).
             PluginError: A plugin misbehaved.
         """
+        self._run_all(self.plan_check(network_name, attachment))
+
+    def plan_check(self, network_name: str, attachment: Attachment) -> list[Invocation]:
+        """Return what :meth:`check` would run; it raises what it would raise before."""
         entry = self._cached(network_name, attachment)
         if entry is None or entry.result is None:
             raise CacheError(
@@ -151,8 +155,7 @@ class Runtime:
                 "only what was ADDed can be CHECKed",
             )
         given = replace(entry.attachment, netns=attachment.netns or entry.attachment.netns)
-        steps = plan.check(self._sent(entry.network), given, self.executor.path, entry.result)
-        self._run_all(steps)
+        return plan.check(self._sent(entry.network), given, self.executor.path, entry.result)
 
     def delete(
         self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
@@ -172,6 +175,17 @@ class Runtime:
             PluginError: A plugin failed; those before it in the chain were not called, and
                 the entry is kept, so that DEL can be tried again.
         """
+        steps, notes = self.plan_delete(network_name, attachment, fallback=fallback)
+        for outcome in self._run_all(steps):
+            plugin = outcome.invocation.plugin
+            notes += [f"plugin {plugin} {note}" for note in answer.notes(outcome)]
+        self.cache.forget(network_name, attachment)
+        return notes
+
+    def plan_delete(
+        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+    ) -> tuple[list[Invocation], list[str]]:
+        """Return what :meth:`delete` would run, and its notes so far."""
         notes = []
         try:
             entry = self._cached(network_name, attachment)
@@ -183,20 +197,18 @@ class Runtime:
             network, result = self._network_of(entry, fallback), entry.result
             given = replace(entry.attachment, netns=attachment.netns)
         if network is None:
-            raise UsageError(
-                f"nothing is known of network {network_name}", "its cache entry is gone"
-            )
+            hint = "its cache entry is gone"
+            raise UsageError(f"nothing is known of network {network_name}", hint)
         try:
             steps = plan.delete(self._sent(network), given, self.executor.path, result)
         except IncompatibleVersionError as exc:
             notes.append(f"the cached result cannot be used: {exc}")
             steps = plan.delete(self._sent(network), given, self.executor.path, None)
-        for outcome in self._run_all(steps):
-            notes += [
-                f"plugin {outcome.invocation.plugin} {note}" for note in answer.notes(outcome)
-            ]
-        self.cache.forget(network_name, attachment)
-        return notes
+        return steps, notes
+
+    def plan_add(self, network: Network, attachment: Attachment) -> list[Invocation]:
+        """Return what :meth:`add` would run; only versions are asked for, where there is a choice."""
+        return plan.add(self._sent(self.settle_version(network)), attachment, self.executor.path)
 
     def status(self, network: Network) -> Network:
         """Ask every plugin whether it could serve an ADD; nobody is asked before 1.1.0.

@@ -429,6 +429,10 @@ def test_a_bad_field_of_the_oldest_shape_is_refused_with_its_path(value, complai
             "routes[0].dst is not an address with a prefix: 'default'",
         ),
         (
+            {"routes": [{"dst": "::/0", "gw": "via"}]},
+            "routes[0].gw is not an IP address: 'via'",
+        ),
+        (
             {"routes": [{"dst": "::/0"}, {"dst": "::/0", "table": "main"}]},
             'routes[1].table must be a whole number, not "main"',
         ),

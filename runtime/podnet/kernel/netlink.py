@@ -37,6 +37,10 @@ class NetlinkError(OSError):
     """The kernel said no; ``errno`` says which no, the text has the kernel's explanation."""
 
 
+class AlreadyThereError(NetlinkError, FileExistsError):
+    """There is one already (EEXIST); Python picks OSError's subclasses for OSError only."""
+
+
 class DumpInterruptedError(NetlinkError):
     """The table changed while it was read, again and again."""
 
@@ -185,6 +189,8 @@ class Netlink:
                     continue  # the rest of an earlier request that was given up
                 if kind in {_NLMSG_ERROR, _NLMSG_DONE}:
                     _raise_for(payload, flags, what)
+                    if flags & NLM_F_DUMP_INTR:  # the end of a dump may be the first to say so
+                        yield Message(kind, b""), True
                     return
                 yield Message(kind, payload), bool(flags & NLM_F_DUMP_INTR)
 
@@ -200,4 +206,5 @@ def _raise_for(payload: bytes, flags: int, what: str) -> None:
         said = as_text(attributes(payload, start).get(_NLMSGERR_ATTR_MSG, b""))
     reason = os.strerror(code)
     parts = [what, f"{reason} ({said})" if said else reason]
-    raise NetlinkError(code, ": ".join(part for part in parts if part))
+    error = AlreadyThereError if code == errno.EEXIST else NetlinkError
+    raise error(code, ": ".join(part for part in parts if part))

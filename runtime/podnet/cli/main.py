@@ -1,0 +1,121 @@
+"""The entrance: global options, the Node to be in, and the way out."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from podnet import places
+from podnet.cli import failures, inspection, maintenance, node_commands, pod_commands, probing
+from podnet.cli.session import Session, nodes
+from podnet.cni.errors import CniError
+from podnet.errors import PodnetError
+from podnet.execute import DEFAULT_TIMEOUT
+
+_EPILOG = (
+    "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
+    "4 CHECK found a difference, 5 a leak, 7 the system lacks something, 124 timeout, "
+    "130 interrupted. Data goes to stdout, everything else to stderr."
+)
+app = typer.Typer(
+    name="podnet",
+    help="Pods without Kubernetes: network namespaces, driven through CNI plugin chains.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(node_commands.app, name="node")
+for module in (pod_commands, inspection, probing, maintenance):
+    module.register(app)
+
+#: Options of podnet itself; they may stand anywhere before ``--``.
+_VALUED = ("--node", "--conf-dir", "--plugin-dir", "--cache-dir", "--timeout")
+_FLAGS = ("--quiet", "-q", "--strip-capabilities")
+
+
+@app.callback()
+def podnet(  # noqa: PLR0913  the global options
+    context: typer.Context,
+    *,
+    node: Annotated[
+        str | None,
+        typer.Option(envvar="PODNET_NODE", help="The Node to be in; default: this machine."),
+    ] = None,
+    conf_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Network configurations; default: $NETCONFPATH, /etc/cni/net.d if it "
+            "holds any, else podnet's own examples."
+        ),
+    ] = None,
+    plugin_dir: Annotated[
+        list[str] | None,
+        typer.Option(help="A directory of plugins, before $CNI_PATH and podnet's own. Repeatable."),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="libcni's cache; /var/lib/cni shares it with other runtimes."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that one plugin may take.")
+    ] = DEFAULT_TIMEOUT,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only data and errors.")] = False,
+    strip_capabilities: Annotated[
+        bool,
+        typer.Option(
+            "--strip-capabilities",
+            help="Do not send plugins their key 'capabilities', as the spec's text says.",
+        ),
+    ] = False,
+) -> None:
+    """Pods without Kubernetes: network namespaces, driven through CNI plugin chains."""
+    if node and context.invoked_subcommand != "node":
+        nodes().open(node).enter()
+    context.obj = Session(
+        places=places.resolve(
+            os.environ, conf_dir=conf_dir, plugin_dirs=plugin_dir or (), cache_dir=cache_dir
+        ),
+        timeout=timeout,
+        quiet=quiet,
+        strip_capabilities=strip_capabilities,
+    )
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """Return *arguments* with podnet's own options in front, where the parser wants them."""
+    front, rest, waiting = list[str](), list[str](), iter(arguments)
+    for argument in waiting:
+        name, assigned, _ = argument.partition("=")
+        if argument == "--":
+            return [*front, *rest, argument, *waiting]
+        if argument in _FLAGS or (assigned and name in _VALUED):
+            front.append(argument)
+        elif argument in _VALUED:
+            front += [argument, *([value] if (value := next(waiting, None)) is not None else [])]
+        else:
+            rest.append(argument)
+    return [*front, *rest]
+
+
+def main() -> NoReturn:
+    """Run podnet, and exit with the status of what happened."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(hoisted(sys.argv[1:]))
+    except (PodnetError, CniError) as exc:
+        sys.exit(failures.report(exc))
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    """Unwind, so that what was begun is undone."""
+    sys.exit(128 + number)

@@ -1,0 +1,108 @@
+"""What every command shares: the global options, and what follows from them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from podnet import confdir, places
+from podnet.cni.config import Network
+from podnet.confdir import Directory
+from podnet.errors import UsageError
+from podnet.node import Nodes, current
+from podnet.places import Places
+from podnet.pods import Pods
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of the command line.
+
+    Attributes:
+        places: Where everything is.
+        timeout: Seconds that one plugin may take.
+        quiet: Say nothing that is not asked for.
+        strip_capabilities: See :class:`podnet.runtime.Runtime`.
+    """
+
+    places: Places
+    timeout: float
+    quiet: bool = False
+    strip_capabilities: bool = False
+
+    @cached_property
+    def pods(self) -> Pods:
+        """The pods of the Node that we are in."""
+        return Pods(
+            places=self.places,
+            node=current(),
+            timeout=self.timeout,
+            say=self.note,
+            strip_capabilities=self.strip_capabilities,
+        )
+
+    @cached_property
+    def configurations(self) -> Directory:
+        """The configuration directory, read."""
+        found = confdir.scan(self.places.conf_dir)
+        for bad in found.bad:
+            self.note(f"ignored {bad.path}: {bad.reason}")
+        return found
+
+    def network(self, name: str | None) -> Network:
+        """Return a network by name, by the path of its file, or the first one."""
+        if name is None:
+            return self.configurations.default().network
+        if "/" in name:
+            return confdir.load(Path(name))
+        return self.configurations.named(name).network
+
+    def networks(self) -> list[Network]:
+        """Return all usable networks."""
+        return [found.network for found in self.configurations.found]
+
+    def note(self, text: str) -> None:
+        """Say something on stderr; stdout is for data."""
+        if not self.quiet:
+            sys.stderr.write(f"podnet: {text}\n")
+
+
+def nodes() -> Nodes:
+    """Return the named Nodes of this machine."""
+    found = places.resolve(os.environ)
+    return Nodes(found.run / "nodes", found.state / "nodes")
+
+
+def cnitool_args(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of CNI_ARGS, as cnitool takes them from its environment.
+
+    Raises:
+        UsageError: A pair that is none.
+    """
+    text = environment.get("CNI_ARGS", "")
+    for pair in filter(None, text.split(";")):
+        key, found, value = pair.partition("=")
+        if not (key and found and value) or "=" in value:
+            raise UsageError(f'invalid CNI_ARGS pair "{pair}"', "CNI_ARGS reads like K=V;K2=V2")
+        yield key, value
+
+
+def cnitool_capabilities(environment: Mapping[str, str]) -> dict[str, object]:
+    """Return CAP_ARGS, cnitool's capability arguments.
+
+    Raises:
+        UsageError: It is no JSON object.
+    """
+    text = environment.get("CAP_ARGS")
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise UsageError(f"CAP_ARGS is not JSON: {exc}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"CAP_ARGS must be a JSON object, not {text}")
+    return value

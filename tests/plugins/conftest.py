@@ -1,0 +1,164 @@
+"""A host in memory, and plugins run on it as a runtime runs them: environment, stdin, a process."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import podnet_plugins
+from podnet.kernel import namespaces
+from podnet.node import Node
+
+OURS = Path(podnet_plugins.__file__).parent / "bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a plugin process said."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, object]:
+        """The object that a successful plugin printed; nothing printed is an empty one."""
+        assert self.status == 0, self
+        found: dict[str, object] = json.loads(self.stdout) if self.stdout else {}
+        return found
+
+    @property
+    def error(self) -> dict[str, object]:
+        """The error object that a failed plugin printed."""
+        assert self.status == 1, self
+        found: dict[str, object] = json.loads(self.stdout)
+        assert set(found) <= {"code", "msg", "details", "cniVersion"}
+        return found
+
+    @property
+    def refusal(self) -> tuple[object, object]:
+        """Code and message of the error."""
+        return self.error["code"], self.error["msg"]
+
+
+class Host:
+    """A Node with containers on it.
+
+    Attributes:
+        node: The Node.
+        root: Its /var/lib/cni/networks, for tests that run inside.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.root = Path("/var/lib/cni/networks")
+
+    def sh(self, script: str, *, netns: str = "") -> str:
+        """Run a shell script on the host, or inside a container, and return what it prints."""
+        inside = ["nsenter", f"--net={netns}"] if netns else []
+        command = [*inside, "sh", "-ec", script]
+        done = self.node.run(
+            subprocess.run, command, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, f"{script}: {done.stderr}"
+        return str(done.stdout)
+
+    def ip(self, arguments: str, *, netns: str = "") -> list[dict[str, object]]:
+        """Run ``ip -j`` on the host, or inside a container."""
+        printed = self.sh(f"ip -j {arguments}", netns=netns)
+        # Old iproute2 leaves empty objects where it has filtered something out.
+        return [entry for entry in json.loads(printed or "[]") if entry]
+
+    def container(self, name: str) -> str:
+        """Make a network namespace with its lo up, and return its path."""
+        path = Path("/run/netns", name)
+        self.node.run(namespaces.create, path)
+        return str(path)
+
+    def names(self, *, netns: str = "") -> set[object]:
+        """Return the names of all links but lo."""
+        return {link["ifname"] for link in self.ip("link show", netns=netns)} - {"lo"}
+
+    def addresses(self, link: str, *, netns: str = "") -> set[str]:
+        """Return the addresses of a link, without link-local ones."""
+        [shown] = self.ip(f"addr show dev {link}", netns=netns)
+        listed = shown["addr_info"]
+        assert isinstance(listed, list)
+        return {
+            f"{a['local']}/{a['prefixlen']}" for a in listed if not a["local"].startswith("fe80")
+        }
+
+    def leases(self, network: str = "demo") -> dict[str, str]:
+        """Return the lease files of a network."""
+        return self.node.run(_leases, self.root / network)
+
+    def run(
+        self,
+        plugin: str,
+        config: Mapping[str, object] | str,
+        environment: Mapping[str, str],
+        *,
+        directory: str | Path = OURS,
+    ) -> Answer:
+        """Run a plugin with exactly these CNI_* variables."""
+        others = {k: v for k, v in os.environ.items() if not k.startswith("CNI_")}
+        done = self.node.run(
+            subprocess.run,
+            [str(Path(directory, plugin))],
+            input=config if isinstance(config, str) else json.dumps(config),
+            capture_output=True,
+            text=True,
+            env=others | dict(environment),
+            check=False,
+            timeout=60,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def call(
+        self,
+        verb: str,
+        config: Mapping[str, object],
+        *,
+        cid: str = "c1",
+        netns: str | None = None,
+        ifname: str = "eth0",
+        directory: str | Path = OURS,
+        **more: str,
+    ) -> Answer:
+        """Run the plugin of *config*'s type as a runtime would.
+
+        Args:
+            verb: CNI_COMMAND.
+            config: Network configuration; version 1.1.0 and the name "demo" if it has none.
+            cid: CNI_CONTAINERID.
+            netns: CNI_NETNS, by default the one of the container called *cid*.
+            ifname: CNI_IFNAME.
+            directory: CNI_PATH, where the plugin is, too.
+            more: Further variables: ``CNI_ARGS="MAC=…"``.
+        """
+        environment = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": cid,
+            "CNI_NETNS": f"/run/netns/{cid}" if netns is None else netns,
+            "CNI_IFNAME": ifname,
+            "CNI_PATH": str(directory),
+        }
+        whole = {"cniVersion": "1.1.0", "name": "demo"} | dict(config)
+        return self.run(str(config["type"]), whole, environment | more, directory=directory)
+
+
+def _leases(directory: Path) -> dict[str, str]:
+    if not directory.is_dir():
+        return {}
+    files = [path for path in directory.iterdir() if path.name[0].isdigit() or ":" in path.name]
+    return {path.name: path.read_bytes().decode() for path in files}
+
+
+@pytest.fixture
+def host(node: Node) -> Host:
+    """A host in memory, with plugins to run on it."""
+    return Host(node)
