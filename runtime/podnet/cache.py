@@ -7,7 +7,7 @@ attachments can share one name ("a-b" and "c", "a" and "b-c"), so what counts is
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Entry:
         config: The bytes of the configuration list that ADD used.
         result: What ADD returned, in its own version; ``None`` when the file has none.
         effective: The list with sibling plugins and the chosen version, when podnet wrote it.
+        path: The search path of the ADD, when podnet wrote it.
         by_podnet: Whether podnet wrote it.
     """
 
@@ -48,6 +49,7 @@ class Entry:
     config: bytes = b""
     result: Result | None = None
     effective: Network | None = field(default=None, repr=False)
+    path: tuple[str, ...] = ()
     by_podnet: bool = False
 
     @property
@@ -114,8 +116,21 @@ class Cache:
         self._make_directories()
         files.probe(self._drafts)
 
-    def save(self, network: Network, attachment: Attachment, result: Result) -> None:
+    def save(
+        self,
+        network: Network,
+        attachment: Attachment,
+        result: Result,
+        *,
+        path: Sequence[str] = (),
+    ) -> None:
         """Write one attachment's entry, whole or not at all.
+
+        Args:
+            network: The network as it was used.
+            attachment: What was ADDed.
+            result: What ADD returned.
+            path: Where its plugins were found, for DEL and CHECK.
 
         Raises:
             PodnetError: It cannot be written.
@@ -131,11 +146,11 @@ class Cache:
             "cniArgs": [list(pair) for pair in attachment.args],
             "capabilityArgs": dict(attachment.capability_args),
             "result": result.to_wire(),
-            _OURS: {"network": network.to_wire()},
+            _OURS: {"network": network.to_wire(), "path": list(path)},
         }
         filled = {key: value for key, value in entry.items() if value not in ("", [], {})}
-        path = self._path_of(network.name, attachment)
-        files.write(path, wire.dumps(filled).encode(), drafts=self._drafts)
+        file = self._path_of(network.name, attachment)
+        files.write(file, wire.dumps(filled).encode(), drafts=self._drafts)
 
     def load(self, network: str, attachment: Attachment) -> Entry | None:
         """Return the entry of one attachment, or ``None`` when there is none.
@@ -234,6 +249,7 @@ def _entry(value: object) -> Entry:
         config=config,
         result=_result(fields),
         effective=Network.from_wire(effective.values, source=config) if effective else None,
+        path=ours.texts("path") if ours else (),
         by_podnet=ours is not None,
     )
 

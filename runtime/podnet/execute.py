@@ -82,7 +82,7 @@ class Executor(Protocol):
         """The search path, as CNI_PATH will name it."""
         ...
 
-    def find(self, plugin: str) -> Path:
+    def find(self, plugin: str, path: Sequence[str] = ()) -> Path:
         """Return the file that *plugin* is; raise a UsageError when there is none."""
         ...
 
@@ -120,22 +120,28 @@ class ProcessExecutor:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     keep_open: tuple[int, ...] = ()
 
-    def find(self, plugin: str) -> Path:
+    def find(self, plugin: str, path: Sequence[str] = ()) -> Path:
         """Find *plugin* as libcni does: the first regular file of that name.
 
         A file that cannot be executed is not passed over for one further along.
+
+        Args:
+            plugin: Its type.
+            path: Where to look; default: our own path.
 
         Raises:
             UsageError: There is none, or the first one cannot be executed.
             CniError: The name is no plugin's.
         """
         names.check_plugin_type(plugin)
-        if not self.path:
+        directories = path or self.path
+        if not directories:
             raise UsageError("no plugin directories given", "set CNI_PATH or --plugin-dir")
-        found = next((p for p in self._candidates(plugin) if p.is_file()), None)
+        candidates = (Path(directory, plugin) for directory in directories)
+        found = next((p for p in candidates if p.is_file()), None)
         if found is None:
             raise UsageError(
-                f'failed to find plugin "{plugin}" in path [{" ".join(self.path)}]',
+                f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]',
                 "`podnet plugins` lists what there is; --plugin-dir adds a directory",
             )
         if not os.access(found, os.X_OK):
@@ -144,16 +150,13 @@ class ProcessExecutor:
             )
         return found
 
-    def _candidates(self, plugin: str) -> list[Path]:
-        return [Path(directory, plugin) for directory in self.path]
-
     def run(self, invocation: Invocation) -> Outcome:
         """Run *invocation*; whatever the plugin does becomes an Outcome, never an exception.
 
         Raises:
             UsageError: The plugin is not there; nothing was run.
         """
-        binary = self.find(invocation.plugin)
+        binary = self.find(invocation.plugin, invocation.path)
         started, clock = time.time(), time.monotonic()
         environment = {**self.environment, **invocation.environment}
         environment["TRACEPARENT"] = traceparent = _trace_context(self.environment)

@@ -27,6 +27,7 @@ class Places:
         conf_dir: The configuration directory.
         conf_reason: Why that one.
         plugin_path: The search path for plugins.
+        given_plugins: The part of it that was asked for, by option or CNI_PATH.
         cache: libcni's cache directory.
     """
 
@@ -36,6 +37,7 @@ class Places:
     conf_dir: Path
     conf_reason: str
     plugin_path: tuple[str, ...]
+    given_plugins: tuple[str, ...]
     cache: Path
 
     @property
@@ -84,7 +86,7 @@ def resolve(
     own_run = environment.get("PODNET_RUN")
     run = run if own_run else run / "podnet"
     chosen, reason = _conf_dir(conf_dir, environment.get("NETCONFPATH"))
-    listed = [*plugin_dirs, *environment.get("CNI_PATH", "").split(":"), *embedded_plugins()]
+    given = _absolute([*plugin_dirs, *environment.get("CNI_PATH", "").split(":")])
     return Places(
         state=state.absolute(),
         run=run.absolute(),
@@ -92,9 +94,15 @@ def resolve(
         namespaces=run.absolute() / "netns" if own_run or not root else Path("/run/netns"),
         conf_dir=chosen.absolute(),
         conf_reason=reason,
-        plugin_path=tuple(dict.fromkeys(os.path.abspath(d) for d in listed if d)),  # noqa: PTH100  keep links
+        plugin_path=_absolute([*given, *embedded_plugins()]),
+        given_plugins=given,
         cache=(cache_dir or state / "cni").absolute(),
     )
+
+
+def _absolute(directories: Sequence[str]) -> tuple[str, ...]:
+    """Make a search path: each directory once; an empty one would mean the current one."""
+    return tuple(dict.fromkeys(os.path.abspath(d) for d in directories if d))  # noqa: PTH100  keep links
 
 
 def _conf_dir(option: Path | None, variable: str | None) -> tuple[Path, str]:

@@ -78,6 +78,7 @@ class Invocation:
         environment: The six CNI_* parameters, always all of them.
         stdin: The request.
         awaits_result: The plugin before must answer first: its result becomes prevResult.
+        path: Where the plugin is looked for: CNI_PATH, but for VERSION.
     """
 
     verb: Verb
@@ -88,6 +89,7 @@ class Invocation:
     environment: Mapping[str, str]
     stdin: Mapping[str, object]
     awaits_result: bool = False
+    path: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.verb} {self.plugin} ({self.position + 1}/{self.chain} of {self.network})>"
@@ -196,6 +198,7 @@ def _steps(
             chain=len(network.plugins),
             environment=environment,
             stdin=_stdin(network, plugin, capability_args),
+            path=tuple(path),
         )
 
 

@@ -82,6 +82,7 @@ class Pods:
             cache=own,
             record=record,
             strip_capabilities=self.strip_capabilities,
+            given=self.places.given_plugins,
             neighbours=() if libcni == own else (libcni,),
         )
 
@@ -120,7 +121,7 @@ class Pods:
         """
         with self._locked(name) as (pod, keep_open):
             _require_ready(pod)
-            joining = membership(pod, wish)
+            joining = membership(pod, wish, self.places)
             # On record before it exists: after a crash, reconcile knows what to DEL.
             self.records.save(replace(pod.with_membership(joining), state=State.CHANGING))
             try:
@@ -221,7 +222,9 @@ class Pods:
             elif verb is Verb.CHECK:
                 steps += runtime.plan_check(network.name, attachment)
             else:
-                steps += runtime.plan_delete(network.name, attachment, fallback=network)[0]
+                steps += runtime.plan_delete(
+                    network.name, attachment, fallback=network, path=joined.path
+                )[0]
         return steps
 
     def is_alive(self, pod: Pod) -> bool:
@@ -239,7 +242,7 @@ class Pods:
         # A namespace that is gone is not named: somebody else's may be there now.
         netns = pod.netns if self.is_alive(pod) else ""
         network, attachment = leaving.network, leaving.attachment(pod.container_id, netns)
-        for note in runtime.delete(network.name, attachment, fallback=network):
+        for note in runtime.delete(network.name, attachment, fallback=network, path=leaving.path):
             self.say(f"pod {pod.name}, network {network.name}: {note}")
 
     def _undo(self, made: Pod, failure: BaseException, keep_open: tuple[int, ...]) -> None:

@@ -89,7 +89,7 @@ def _settle_change(pods: Pods, pod: Pod, keep_open: tuple[int, ...], report: Rep
             network = membership.network
             attachment = membership.attachment(pod.container_id, pod.netns)
             try:
-                runtime.delete(network.name, attachment, fallback=network)
+                runtime.delete(network.name, attachment, fallback=network, path=membership.path)
             except (PodnetError, CniError) as exc:
                 report.failures.append(exc)
                 return pod

@@ -48,6 +48,7 @@ class Membership:
         ifname: The interface in the pod.
         args: CNI_ARGS.
         capability_args: Capability arguments, unfiltered.
+        path: Where its plugins are looked for.
         result: What ADD returned; ``None`` until it has.
     """
 
@@ -55,6 +56,7 @@ class Membership:
     ifname: str
     args: tuple[tuple[str, str], ...] = ()
     capability_args: Mapping[str, object] = field(default_factory=dict)
+    path: tuple[str, ...] = ()
     result: Result | None = None
 
     def attachment(self, container_id: str, netns: str) -> Attachment:
@@ -75,6 +77,7 @@ class Membership:
             "ifname": self.ifname,
             "args": [list(pair) for pair in self.args],
             "capabilityArgs": dict(self.capability_args),
+            "path": list(self.path),
             "result": self.result.to_wire() if self.result else None,
         }
 
@@ -89,6 +92,7 @@ class Membership:
             ifname=fields.text("ifname"),
             args=tuple(_pairs(fields.get("args"))),
             capability_args=capability_args.values if capability_args else {},
+            path=fields.texts("path"),
             result=Result.from_wire(result.values) if result else None,
         )
 

@@ -7,7 +7,7 @@ attachment is refused.  Knows nothing of pods, and takes no locks: its caller do
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from podnet import answer, plan
@@ -19,7 +19,7 @@ from podnet.cni.errors import CniError, IncompatibleVersionError
 from podnet.cni.result import Result
 from podnet.cni.versions import PluginVersions, newest_common
 from podnet.errors import PodnetError, UsageError
-from podnet.execute import Executor, Outcome
+from podnet.execute import Executor, Outcome, search_path
 from podnet.kernel import namespaces
 from podnet.plan import Attachment, Invocation
 
@@ -66,6 +66,7 @@ class Runtime:
         check_netns: Refuses a CNI_NETNS that is no namespace, or our own.
         strip_capabilities: Leave the key ``capabilities`` out of requests, as the spec's
             text says and no runtime does.
+        given: Directories of plugins that were asked for: they come before those of the ADD.
         neighbours: Caches of other runtimes on this machine, whose attachments GC spares.
     """
 
@@ -74,6 +75,7 @@ class Runtime:
     record: Callable[[Outcome], None] = lambda _: None
     check_netns: Callable[[str], None] = namespaces.check
     strip_capabilities: bool = False
+    given: tuple[str, ...] = ()
     neighbours: tuple[Cache, ...] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
@@ -96,7 +98,7 @@ class Runtime:
         network = self.prepare(network, attachment)
         try:
             result = self._add(network, attachment)
-            self.cache.save(network, attachment, result)
+            self.cache.save(network, attachment, result, path=self.executor.path)
         except BaseException as failure:
             self._undo(network, attachment, failure)
             raise
@@ -155,17 +157,24 @@ class Runtime:
                 "only what was ADDed can be CHECKed",
             )
         given = replace(entry.attachment, netns=attachment.netns or entry.attachment.netns)
-        return plan.check(self._sent(entry.network), given, self.executor.path, entry.result)
+        path = self._path_of_add(entry.path)
+        return plan.check(self._sent(entry.network), given, path, entry.result)
 
     def delete(
-        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+        self,
+        network_name: str,
+        attachment: Attachment,
+        *,
+        fallback: Network | None = None,
+        path: Sequence[str] = (),
     ) -> list[str]:
         """Run DEL along the chain, backwards, with the configuration and arguments of the ADD.
 
         Args:
             network_name: The network.
             attachment: Whose; its netns is used as it is: "" once the namespace is gone.
-            fallback: The network, for an attachment that is not in the cache.
+            fallback: The network, for an attachment that is not in the cache, and
+            path: where its plugins were found.
 
         Returns:
             Notes: what was odd and did not matter.
@@ -175,7 +184,7 @@ class Runtime:
             PluginError: A plugin failed; those before it in the chain were not called, and
                 the entry is kept, so that DEL can be tried again.
         """
-        steps, notes = self.plan_delete(network_name, attachment, fallback=fallback)
+        steps, notes = self.plan_delete(network_name, attachment, fallback=fallback, path=path)
         for outcome in self._run_all(steps):
             plugin = outcome.invocation.plugin
             notes += [f"plugin {plugin} {note}" for note in answer.notes(outcome)]
@@ -183,7 +192,12 @@ class Runtime:
         return notes
 
     def plan_delete(
-        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+        self,
+        network_name: str,
+        attachment: Attachment,
+        *,
+        fallback: Network | None = None,
+        path: Sequence[str] = (),
     ) -> tuple[list[Invocation], list[str]]:
         """Return what :meth:`delete` would run, and its notes so far."""
         notes = []
@@ -196,14 +210,16 @@ class Runtime:
         if entry is not None:
             network, result = self._network_of(entry, fallback), entry.result
             given = replace(entry.attachment, netns=attachment.netns)
+            path = entry.path or path
         if network is None:
             hint = "its cache entry is gone"
             raise UsageError(f"nothing is known of network {network_name}", hint)
+        path = self._path_of_add(path)
         try:
-            steps = plan.delete(self._sent(network), given, self.executor.path, result)
+            steps = plan.delete(self._sent(network), given, path, result)
         except IncompatibleVersionError as exc:
             notes.append(f"the cached result cannot be used: {exc}")
-            steps = plan.delete(self._sent(network), given, self.executor.path, None)
+            steps = plan.delete(self._sent(network), given, path, None)
         return steps, notes
 
     def plan_add(self, network: Network, attachment: Attachment) -> list[Invocation]:
@@ -343,6 +359,10 @@ class Runtime:
             for entry in cache.entries()
             if entry.network_name == network and not entry.by_podnet
         }
+
+    def _path_of_add(self, remembered: Sequence[str]) -> tuple[str, ...]:
+        """What was asked for now, then what ADD used, then what there is."""
+        return search_path(self.given, remembered, self.executor.path)
 
     def _sent(self, network: Network) -> Network:
         return network.without_declarations() if self.strip_capabilities else network

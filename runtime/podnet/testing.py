@@ -40,10 +40,12 @@ class FakeExecutor:
         """(verb, plugin) of every call so far."""
         return [(str(call.verb), call.plugin) for call in self.calls]
 
-    def find(self, plugin: str) -> Path:
+    def find(self, plugin: str, path: Sequence[str] = ()) -> Path:
         """Return a path for a plugin that there is a function for."""
         if plugin not in self.plugins:
-            raise UsageError(f'failed to find plugin "{plugin}" in path [{" ".join(self.path)}]')
+            raise UsageError(
+                f'failed to find plugin "{plugin}" in path [{" ".join(path or self.path)}]'
+            )
         return Path(self.path[0], plugin)
 
     def run(self, invocation: Invocation) -> Outcome:

@@ -9,11 +9,11 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from podnet.cni import names
 from podnet.cni.config import Network
 from podnet.errors import UsageError
+from podnet.places import Places
 from podnet.records import Membership, Pod, check_pod_name
 
 
@@ -53,12 +53,12 @@ class PodWish:
     container_id: str = ""
 
 
-def planned(wish: PodWish, namespaces: Path) -> Pod:
+def planned(wish: PodWish, places: Places) -> Pod:
     """Return the pod that *wish* describes.
 
     Args:
         wish: What is wanted.
-        namespaces: Where a new network namespace goes.
+        places: Where its network namespace goes, and plugins are found.
 
     Raises:
         UsageError: The name, or two interfaces of one name.
@@ -68,18 +68,18 @@ def planned(wish: PodWish, namespaces: Path) -> Pod:
     pod = Pod(
         name=wish.name,
         container_id=wish.container_id or secrets.token_hex(32),
-        netns=os.path.abspath(wish.netns or namespaces / wish.name),  # noqa: PTH100  keep links
+        netns=os.path.abspath(wish.netns or places.namespaces / wish.name),  # noqa: PTH100  keep links
         owns_netns=not wish.netns,
         labels=wish.labels,
         created=time.time(),
     )
     names.check_container_id(pod.container_id)
     for network in wish.networks:
-        pod = pod.with_membership(membership(pod, network))
+        pod = pod.with_membership(membership(pod, network, places))
     return pod
 
 
-def membership(pod: Pod, wish: Wish) -> Membership:
+def membership(pod: Pod, wish: Wish, places: Places) -> Membership:
     """Return what *wish* means for *pod*: a free ifname, the CNI_ARGS of Kubernetes.
 
     Raises:
@@ -103,6 +103,7 @@ def membership(pod: Pod, wish: Wish) -> Membership:
         ifname=ifname,
         args=tuple((args | dict(wish.args)).items()),
         capability_args=wish.capability_args,
+        path=places.plugin_path,
     )
     joined.attachment(pod.container_id, pod.netns).check()
     return joined

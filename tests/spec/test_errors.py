@@ -86,10 +86,9 @@ def test_an_error_reads_as_its_message():
 
 
 def test_an_error_introduces_itself_in_one_line():
-    assert (
-        repr(InvalidConfigError("no name", "give one"))
-        == "InvalidConfigError('no name', 'give one')"
-    )
+    error = InvalidConfigError("no name", details="give one")
+
+    assert repr(error) == "InvalidConfigError('no name', 'give one')"
 
 
 def test_the_details_of_an_error_follow_its_message_after_a_semicolon():

@@ -97,7 +97,7 @@ def create(  # noqa: PLR0913  the options of a pod
             PodWish(
                 name=name, networks=wishes, labels=labels, netns=netns, container_id=container_id
             ),
-            session.places.namespaces,
+            session.places,
         )
         for name in names
     ]
