@@ -1,8 +1,8 @@
 """The host's side of a bridge: the bridge itself, its addresses, forwarding."""
 
+import os
 import time
 from contextlib import suppress
-from secrets import token_bytes
 
 from podnet.cni.errors import CniError
 from podnet.cni.result import Result
@@ -40,7 +40,7 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
 def _make(netlink: Netlink, config: BridgeConfig) -> Link:
     # With an address of its own: one that follows its ports is lost with the last of them,
     # and every later ADD of the reference fails then (plugins#620).
-    mac = bytes([0x02, *token_bytes(5)]).hex(":")
+    mac = bytes([0x02, *os.urandom(5)]).hex(":")
     with suppress(FileExistsError):  # another ADD was faster
         links.add_bridge(netlink, config.bridge, mtu=config.mtu, mac=mac)
     sysctl.write("ipv6", "conf", config.bridge, "accept_ra", value="0")

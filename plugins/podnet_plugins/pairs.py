@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from secrets import token_hex
 
 from podnet.cni.errors import CniError
 from podnet.kernel import links, namespaces, sysctl
@@ -52,7 +51,7 @@ def make(netlink: Netlink, call: Call, *, mtu: int = 0, mac: str = "") -> Pair:
 
 def _make(inside: Netlink, ifname: str, *, home: int, mtu: int, mac: str) -> str:
     for _ in range(_NAME_TRIES):
-        peer = f"veth{token_hex(4)}"
+        peer = f"veth{os.urandom(4).hex()}"
         try:
             links.add_veth(inside, ifname, peer=peer, peer_netns=home, mtu=mtu, mac=mac)
         except FileExistsError as exc:

@@ -12,7 +12,6 @@ CNI_NETNS is the plugin's own namespace is checked before any work, not after it
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -138,6 +137,8 @@ def run(plugin: Plugin) -> NoReturn:
         _print(CniError(_sentence(exc)).to_wire(), indent=4)
         sys.exit(1)
     except Exception as exc:  # noqa: BLE001  a defect of ours must reach the runtime as an error, too
+        import traceback  # noqa: PLC0415  only for a defect
+
         traceback.print_exc()
         _print(CniError(f"{type(exc).__name__}: {exc}").to_wire(), indent=4)
         sys.exit(1)

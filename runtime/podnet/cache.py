@@ -24,10 +24,16 @@ KIND = "cniCacheV1"
 # NAME_MAX, linux/limits.h.
 _LONGEST_NAME = 255
 _OURS = "podnet"
+# A file with any of these is an entry of version 1, however broken, and no bare result.
+_OF_VERSION_1 = frozenset({"kind", "containerId", "networkName", "ifName"})
 
 
 class CacheError(PodnetError):
     """A cache entry is not there, not readable, or in the way."""
+
+
+class TakenError(CacheError):
+    """The file holds another attachment, whose identifiers join to the same name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +164,8 @@ class Cache:
         A bare result, as libcni before 0.8 wrote it, is an entry with nothing else in it.
 
         Raises:
-            CacheError: The file is not an entry, or belongs to another attachment.
+            CacheError: The file is not an entry.
+            TakenError: It belongs to another attachment.
         """
         path = self._path_of(network, attachment)
         try:
@@ -169,7 +176,7 @@ class Cache:
             raise CacheError(f"cannot read the cached result {path}: {exc.strerror}") from exc
         try:
             value = wire.loads(content, "it")
-            if isinstance(value, dict) and "kind" not in value:
+            if isinstance(value, dict) and value.keys().isdisjoint(_OF_VERSION_1):
                 bare = Result.from_wire(value)
                 return Entry(network_name=network, attachment=attachment, result=bare)
             entry = _entry(value)
@@ -178,11 +185,17 @@ class Cache:
         found = (entry.network_name, entry.attachment.container_id, entry.attachment.ifname)
         if found != (network, attachment.container_id, attachment.ifname):
             other = "network {} container {} interface {}".format(*found)
-            raise CacheError(f"the cached result {path} belongs to another attachment: {other}")
+            raise TakenError(f"the cached result {path} belongs to another attachment: {other}")
         return entry
 
     def forget(self, network: str, attachment: Attachment) -> None:
-        """Drop one attachment's entry; it may already be gone."""
+        """Drop one attachment's entry, readable or not; it may be gone, or be another's by now."""
+        try:
+            self.load(network, attachment)
+        except TakenError:
+            return
+        except CacheError:
+            pass  # nobody can read it: it goes too
         path = self._path_of(network, attachment)
         with files.naming(path):
             path.unlink(missing_ok=True)

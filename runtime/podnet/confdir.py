@@ -6,6 +6,7 @@ containerd).  Knows nothing of plugins being there or not.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from podnet.errors import UsageError
 
 LISTS = frozenset({".conflist"})
 SINGLES = frozenset({".conf", ".json"})
+_SIBLINGS = frozenset({".conf"})
 
 
 class BadFileError(UsageError):
@@ -97,7 +99,11 @@ def scan(path: Path) -> Directory:
     """
     found: dict[str, Found] = {}
     shadowed, bad = [], []
-    for file in _files(path):
+    try:
+        files = _files(path, LISTS | SINGLES)
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    for file in files:
         try:
             network = load(file)
         except BadFileError as exc:
@@ -116,14 +122,20 @@ def load(path: Path) -> Network:
     Raises:
         BadFileError: It cannot be read, or is no configuration.
     """
-    try:
+    with _blaming(path):
         source = path.read_bytes()
-    except OSError as exc:
-        raise BadFileError(path, f"cannot be read: {exc.strerror}") from exc
-    try:
         if _extension(path) in SINGLES:
             return _single(source, path)
         return _complete(Network.from_conflist(source, "it"), path)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a file into an error that names it."""
+    try:
+        yield
+    except OSError as exc:
+        raise BadFileError(path, f"cannot be read: {exc.strerror}") from exc
     except DecodeError as exc:
         raise BadFileError(path, str(exc), line=exc.line, column=exc.column) from exc
     except CniError as exc:
@@ -148,31 +160,27 @@ def _complete(network: Network, path: Path) -> Network:
 
 
 def _siblings(directory: Path) -> Iterator[PluginConfig]:
-    if not directory.exists():
-        return
     try:
-        files = sorted(p for p in directory.iterdir() if p.suffix == ".conf" and p.is_file())
+        files = _files(directory, _SIBLINGS)
     except OSError as exc:
         reason = f"failed to read plugin config files in {directory}: {exc.strerror}"
         raise BadFileError(directory, reason) from exc
     for file in files:
-        try:
-            yield PluginConfig.from_wire(wire.loads(file.read_bytes(), "it"))
-        except CniError as exc:
-            raise BadFileError(file, str(exc)) from exc
-        except OSError as exc:
-            raise BadFileError(file, f"cannot be read: {exc.strerror}") from exc
+        with _blaming(file):
+            plugin = PluginConfig.from_wire(wire.loads(file.read_bytes(), "it"))
+        yield plugin
 
 
-def _files(directory: Path) -> list[Path]:
-    """Return what could be a configuration: links to directories too, they are mistakes."""
+def _files(directory: Path, extensions: frozenset[str]) -> list[Path]:
+    """Return what could be a configuration: links to directories too, they are mistakes.
+
+    Raises:
+        OSError: The directory cannot be read; a missing one is an empty one.
+    """
     try:
-        everything = list(directory.iterdir())
+        wanted = [p for p in directory.iterdir() if _extension(p) in extensions]
     except FileNotFoundError:
         return []
-    except OSError as exc:
-        raise UsageError(f"cannot read {directory}: {exc.strerror}") from exc
-    wanted = [p for p in everything if _extension(p) in LISTS | SINGLES]
     return sorted((p for p in wanted if p.is_symlink() or not p.is_dir()), key=_bytes)
 
 

@@ -70,7 +70,7 @@ class Outcome:
         if self.problem:
             return self.problem
         if self.signal is not None:
-            return f"killed by signal {self.signal} ({signal.Signals(self.signal).name})"
+            return f"killed by signal {self.signal} ({_signal_name(self.signal)})"
         return f"exit status {self.exit_status}"
 
 
@@ -254,6 +254,14 @@ def _could_not_start(binary: Path, exc: OSError) -> str:
     if exc.errno == errno.ENOEXEC:
         return f"{binary} cannot be run: neither a program nor a script with a first line '#!…'"
     return f"{binary} cannot be run: {exc.strerror}"
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; a real-time signal has a description only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return signal.strsignal(number) or "unknown"
 
 
 def _kill_group(group: int) -> None:

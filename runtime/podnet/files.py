@@ -27,6 +27,8 @@ def make_directory(directory: Path) -> None:
     Raises:
         PodnetError: It cannot be made.
     """
+    if directory.is_dir():
+        return
     missing = [d for d in (directory, *directory.parents) if not d.is_dir()]
     with naming(directory):
         for one in reversed(missing):
@@ -46,17 +48,17 @@ def write(path: Path, content: bytes, *, drafts: Path | None = None) -> None:
         PodnetError: The disk is full, read-only, or not ours; *path* is as it was.
     """
     draft = (drafts or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.draft"
-    try:
-        with naming(path):
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+    with naming(path):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+        try:
             with open(descriptor, "wb") as file:  # noqa: PTH123  opened with a mode of our own
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def probe(directory: Path) -> None:

@@ -42,7 +42,8 @@ def container(
     """
     names.check_container_id(container_id)
     files.make_directory(directory)
-    path = directory / f"{container_id[:200]}.lock"
+    # The prefix keeps the container "gc" off the lock of everything.
+    path = directory / f"container-{container_id[:200]}.lock"
     with (
         _held(directory / _GC, fcntl.LOCK_SH, wait) as shared,
         _held(path, fcntl.LOCK_EX, wait) as own,

@@ -134,8 +134,7 @@ class Nodes:
                     f"there is a Node {name} already", f"podnet node delete {name}"
                 ) from None
         try:
-            descriptors = worlds.create(name, self._disk(name))
-            worlds.pin(descriptors, directory)
+            descriptors = worlds.create_pinned(name, self._disk(name), directory)
         except BaseException:
             worlds.unpin(directory)
             shutil.rmtree(self.disks / name, ignore_errors=True)

@@ -200,7 +200,7 @@ class Runtime:
         path: Sequence[str] = (),
     ) -> tuple[list[Invocation], list[str]]:
         """Return what :meth:`delete` would run, and its notes so far."""
-        notes = []
+        notes = list[str]()
         try:
             entry = self._cached(network_name, attachment)
         except CacheError as exc:
@@ -208,7 +208,7 @@ class Runtime:
             entry = None
         network, given, result = fallback, attachment, None
         if entry is not None:
-            network, result = self._network_of(entry, fallback), entry.result
+            network, result = self._network_of(entry, fallback, notes), entry.result
             given = replace(entry.attachment, netns=attachment.netns)
             path = entry.path or path
         if network is None:
@@ -341,10 +341,17 @@ class Runtime:
         return self.cache.load(network_name, attachment)
 
     @staticmethod
-    def _network_of(entry: Entry, fallback: Network | None) -> Network | None:
+    def _network_of(entry: Entry, fallback: Network | None, notes: list[str]) -> Network | None:
+        """The network as ADD used it; *fallback* where the entry has none that can be read."""
         if not entry.config and entry.effective is None:
             return fallback
-        return entry.network
+        try:
+            return entry.network
+        except CniError as exc:
+            if fallback is None:
+                raise
+            notes.append(f"the cached configuration cannot be used: {exc}")
+            return fallback
 
     @staticmethod
     def _reachable(attachment: Attachment) -> Attachment:

@@ -5,6 +5,7 @@ the oldest segment goes first.  A line is appended with one write, so writers ne
 Knows nothing of what the lines mean to anybody.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from podnet.execute import Outcome
 
 _SEGMENT_BYTES = 4 * 1024 * 1024
 _SEGMENTS = 16
+_SEGMENT = "[0-9]" * 8 + ".jsonl"
 # Output beyond this is cut in the transcript; the outcome itself has all of it.
 _KEPT_OUTPUT = 128 * 1024
 
@@ -45,9 +47,9 @@ class Transcript:
         files.make_directory(self.directory)
         path = self._current()
         with files.naming(path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                os.write(descriptor, line)
+                _append(descriptor, line)
             finally:
                 os.close(descriptor)
 
@@ -68,12 +70,12 @@ class Transcript:
                     yield step
 
     def _existing(self) -> list[Path]:
-        return sorted(self.directory.glob("*.jsonl")) if self.directory.is_dir() else []
+        return sorted(self.directory.glob(_SEGMENT)) if self.directory.is_dir() else []
 
     def _current(self) -> Path:
         """Return the segment to write to; start a new one and drop the oldest when it is full."""
         existing = self._existing()
-        if existing and existing[-1].stat().st_size < self.segment_bytes:
+        if existing and _size(existing[-1]) < self.segment_bytes:
             return existing[-1]
         number = int(existing[-1].stem) + 1 if existing else 1
         for old in existing[: max(0, len(existing) + 1 - self.segments)]:
@@ -104,6 +106,22 @@ def entry(outcome: Outcome, *, node: str = "", pod: str = "") -> dict[str, objec
         "problem": outcome.problem,
         "left_behind": outcome.left_behind,
     }
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Append one line, on a line of its own: the one before may be half, of a killed process."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # went with the oldest just now
+        return 0
 
 
 def _text(output: bytes) -> str:

@@ -667,7 +667,7 @@ def test_the_rest_of_an_earlier_answer_is_passed_over(monkeypatch):
 
 
 def test_a_dump_may_end_in_an_error(monkeypatch):
-    netlink, _ = _scripted(monkeypatch, [(LINK, 2, b"x"), (DONE, 2, struct.pack("=i", -1))])
+    netlink, _ = _scripted(monkeypatch, [(LINK, 2, b"half"), (DONE, 2, struct.pack("=i", -1))])
 
     with pytest.raises(NetlinkError, match="routes: Operation not permitted"):
         netlink.dump(26, b"", what="routes")

@@ -14,8 +14,6 @@ from podnet.cli.session import Session
 from podnet.cni.errors import CniError
 from podnet.cni.versions import Verb, supports
 from podnet.errors import PodnetError, UsageError
-from podnet.lint import Severity
-from podnet.lint import lint as mistakes_of
 from podnet.records import CorruptRecordError
 
 
@@ -210,6 +208,9 @@ def lint(
     output: FormOption = Form.TABLE,
 ) -> None:
     """Say what is wrong with conflists, where, and what to do about it."""
+    from podnet.lint import Severity  # noqa: PLC0415  loads YAML, 20 ms that only this needs
+    from podnet.lint import lint as mistakes_of  # noqa: PLC0415
+
     session: Session = context.obj
     findings = [f for path in files for f in mistakes_of(path, session.places.plugin_path)]
     if output in {Form.JSON, Form.YAML}:

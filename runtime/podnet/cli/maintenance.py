@@ -2,7 +2,6 @@
 
 import platform
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -37,6 +36,8 @@ def gc(
 
 def version(*, output: FormOption = Form.TABLE) -> None:
     """Show podnet's version, and the CNI versions it speaks."""
+    from importlib import metadata  # noqa: PLC0415  27 ms that only this needs
+
     ours = metadata.version("podnet")
     if output in {Form.JSON, Form.YAML}:
         spoken = list(RELEASED)

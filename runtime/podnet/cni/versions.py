@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from podnet.cni.errors import IncompatibleVersionError, InvalidConfigError
 from podnet.cni.wire import Fields
@@ -48,6 +49,7 @@ REQUIRED: Mapping[Verb, tuple[str, ...]] = {
 }
 
 
+@lru_cache
 def key(version: str) -> tuple[int, ...]:
     """Return what versions are ordered by; "" is 0.1.0.
 

@@ -85,16 +85,23 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     Raises:
         DecodeError: For NaN, Infinity, values that are not JSON's, and too deep nesting.
     """
-    separators = (",", ":") if indent is None else (",", ": ")
+    encoder = _COMPACT if indent is None else json.JSONEncoder(allow_nan=False, indent=indent)
     try:
-        return json.dumps(_plain(value), allow_nan=False, indent=indent, separators=separators)
+        return encoder.encode(_plain(value))
     except (TypeError, ValueError) as exc:
         raise DecodeError(f"cannot be written as JSON: {exc}") from None
     except RecursionError:
         raise DecodeError("cannot be written as JSON: nested too deeply") from None
 
 
+_COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+# Most values are of these, and every invocation's request and result pass here.
+_ALREADY_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def _plain(value: object) -> object:
+    if type(value) in _ALREADY_PLAIN:
+        return value
     match value:
         case float() if value.is_integer() and abs(value) < _LARGEST_PLAIN:
             return int(value)
@@ -164,8 +171,11 @@ class Fields:
         """Return the value of *key*, whatever it is; ``None`` when there is none."""
         if key in self.values:
             return self.values[key]
-        folded = key.casefold()
-        return next((v for k, v in self.values.items() if k.casefold() == folded), None)
+        folded, length = key.casefold(), len(key)
+        for other, value in self.values.items():
+            if len(other) == length and other.casefold() == folded:
+                return value
+        return None
 
     def text(self, key: str, default: str = "") -> str:
         """Return a string field."""

@@ -5,10 +5,13 @@ namespace of the calling thread.
 """
 
 import json
-import subprocess
+from typing import TYPE_CHECKING
 
 from podnet.cni.wire import Fields
 from podnet.errors import MissingError, PodnetError
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class NftError(PodnetError):
@@ -49,6 +52,8 @@ def rules(family: str, table: str, chain: str) -> list[Fields] | None:
 
 
 def _nft(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    import subprocess  # noqa: PLC0415  8 ms that a plugin without rules saves
+
     command = ["nft", *arguments]
     try:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)

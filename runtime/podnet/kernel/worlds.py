@@ -3,6 +3,7 @@
 Knows mounts and how a thread gets in; which Nodes there are is podnet.node's.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,13 @@ class Kept:
     etc_cni: Path
 
 
-def create(hostname: str, kept: Kept | None = None) -> dict[str, int]:
+def create(hostname: str, kept: Kept | None = None, *, cpu: int | None = None) -> dict[str, int]:
     """Make a Node's namespaces; they live as long as somebody holds them.
 
     Args:
         hostname: What it is called.
         kept: Directories that outlive it; without, everything is in memory.
+        cpu: Where to make them; see :func:`create_pinned`.
 
     Returns:
         An open file descriptor for each of KINDS.
@@ -40,10 +42,39 @@ def create(hostname: str, kept: Kept | None = None) -> dict[str, int]:
         MissingError: No privilege.
     """
     with namespaces.needing_privilege("make a Node"):
-        return namespaces.in_thread(_build, hostname, kept)
+        return namespaces.in_thread(_build, hostname, kept, cpu)
 
 
-def _build(hostname: str, kept: Kept | None) -> dict[str, int]:
+def create_pinned(hostname: str, kept: Kept, directory: Path) -> dict[str, int]:
+    """Make a Node's namespaces and pin them in *directory*.
+
+    A mount namespace can be pinned from one that is older only.  Linux 6.18 tells the age by
+    numbers that each CPU takes from a heap of its own, and so refuses in a container for no
+    reason (EINVAL): on the CPU that made ours the numbers do ascend.
+
+    Raises:
+        MissingError: No privilege.
+        OSError: The kernel refuses, on every CPU.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    for cpu in (None, *cpus):
+        descriptors = create(hostname, kept, cpu=cpu)
+        try:
+            pin(descriptors, directory)
+        except BaseException as exc:
+            for descriptor in descriptors.values():
+                os.close(descriptor)
+            if not isinstance(exc, OSError) or exc.errno != errno.EINVAL or cpu == cpus[-1]:
+                raise
+            _clear(directory)
+        else:
+            return descriptors
+    raise AssertionError("the last CPU raises or returns")  # pragma: no cover
+
+
+def _build(hostname: str, kept: Kept | None, cpu: int | None) -> dict[str, int]:
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
     libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWUTS)
     libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
     libc.sethostname(hostname)
@@ -125,11 +156,15 @@ def pin(descriptors: dict[str, int], directory: Path) -> None:
 
 def unpin(directory: Path) -> None:
     """Let go of the namespaces pinned in *directory*, and remove it; it may be half made."""
+    _clear(directory)
+    directory.rmdir()
+
+
+def _clear(directory: Path) -> None:
     for kind in KINDS:
         namespaces.delete(directory / kind)
     while os.path.ismount(directory):
         libc.unmount(str(directory))
-    directory.rmdir()
 
 
 def processes(uts: tuple[int, int]) -> list[int]:

@@ -1,0 +1,57 @@
+"""What may be imported where, and what an import may cost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _loaded(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after *statement*."""
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_floor_plan_holds() -> None:
+    lint = Path(sys.executable).parent / "lint-imports"
+
+    done = subprocess.run(
+        [lint, "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("heavy", ["asyncio", "typer", "pyroute2", "subprocess", "yaml", "ctypes"])
+def test_the_spec_is_cheap_to_import(heavy: str) -> None:
+    assert heavy not in _loaded("import podnet.cni")
+
+
+@pytest.mark.parametrize(
+    "heavy", ["pyroute2", "yaml", "rich", "asyncio", "pydantic", "email", "nsenter"]
+)
+def test_the_command_line_starts_without_what_most_commands_do_not_need(heavy: str) -> None:
+    assert heavy not in _loaded("import podnet.cli.main")
+
+
+@pytest.mark.parametrize("plugin", ["bridge", "host_local", "loopback"])
+def test_a_plugin_loads_no_netlink_library(plugin: str) -> None:
+    loaded = _loaded(f"import podnet_plugins.{plugin}")
+
+    assert not {"pyroute2", "asyncio", "typer", "nsenter"} & loaded
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        p.relative_to(ROOT).as_posix()
+        for f in ("runtime", "plugins", "manager")
+        for p in (ROOT / f).rglob("*.py")
+    ),
+)
+def test_a_module_opens_by_saying_what_it_is_for(path: str) -> None:
+    assert (ROOT / path).read_text().startswith('"""')
