@@ -8,9 +8,7 @@ one invocation at a time; chains are the runtime's.
 
 import errno
 import os
-import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +18,7 @@ from typing import Protocol
 
 from podnet.cni import names, wire
 from podnet.errors import PodnetError, UsageError
-from podnet.pipes import Exchange, converse
+from podnet.pipes import Child, Exchange, converse
 from podnet.plan import Invocation
 
 DEFAULT_TIMEOUT = 60.0
@@ -113,12 +111,14 @@ class ProcessExecutor:
         environment: What plugins inherit besides the CNI_* parameters.
         keep_open: File descriptors that plugins inherit: locks, so that an orphaned
             plugin still holds them when podnet was killed.
+        trace_id: The trace that its invocations belong to, unless they inherit one.
     """
 
     path: tuple[str, ...]
     timeout: float = DEFAULT_TIMEOUT
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     keep_open: tuple[int, ...] = ()
+    trace_id: str = field(default_factory=lambda: os.urandom(16).hex())
 
     def find(self, plugin: str, path: Sequence[str] = ()) -> Path:
         """Find *plugin* as libcni does: the first regular file of that name.
@@ -159,10 +159,10 @@ class ProcessExecutor:
         binary = self.find(invocation.plugin, invocation.path)
         started, clock = time.time(), time.monotonic()
         environment = {**self.environment, **invocation.environment}
-        environment["TRACEPARENT"] = traceparent = _trace_context(self.environment)
+        environment["TRACEPARENT"] = traceparent = self._trace_context()
         request = request_bytes(invocation)
         try:
-            process = self._start(binary, environment, deadline=clock + self.timeout)
+            child = self._start(binary, environment, deadline=clock + self.timeout)
         except OSError as exc:
             return Outcome(
                 invocation=invocation,
@@ -172,8 +172,7 @@ class ProcessExecutor:
                 problem=_could_not_start(binary, exc),
                 traceparent=traceparent,
             )
-        spoken = self._converse(process, request, clock + self.timeout)
-        status = process.returncode
+        spoken, status = self._converse(child, request, clock + self.timeout)
         return Outcome(
             invocation=invocation,
             binary=binary,
@@ -185,27 +184,16 @@ class ProcessExecutor:
             stderr=spoken.stderr,
             problem=self._problem(spoken),
             timed_out=spoken.timed_out,
-            left_behind=spoken.held_open or _group_is_alive(process.pid),
+            left_behind=spoken.held_open or _group_is_alive(child.pid),
             traceparent=traceparent,
         )
 
-    def _start(
-        self, binary: Path, environment: Mapping[str, str], *, deadline: float
-    ) -> "subprocess.Popen[bytes]":
-        """Start the plugin in a process group of its own; wait while its file is being written."""
+    def _start(self, binary: Path, environment: Mapping[str, str], *, deadline: float) -> Child:
+        """Start the plugin; wait while its file is being written."""
         waits = iter(_BUSY_WAITS)
         while True:
             try:
-                return subprocess.Popen(
-                    [str(binary)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    bufsize=0,
-                    env=environment,
-                    process_group=0,
-                    pass_fds=self.keep_open,
-                )
+                return Child(binary, environment, self.keep_open)
             except OSError as exc:
                 wait = next(waits, None)
                 if exc.errno != errno.ETXTBSY or wait is None or time.monotonic() + wait > deadline:
@@ -213,17 +201,22 @@ class ProcessExecutor:
                 time.sleep(wait)
 
     @staticmethod
-    def _converse(process: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> Exchange:
+    def _converse(child: Child, request: bytes, deadline: float) -> tuple[Exchange, int]:
         """Talk to the plugin until it is gone; whatever interrupts us ends it too."""
-        with process:
-            try:
-                spoken = converse(process, request, deadline)
-                if spoken.overflow or spoken.timed_out:
-                    _kill_group(process.pid)
-            except BaseException:
-                _kill_group(process.pid)
-                raise
-        return spoken
+        try:
+            spoken = converse(child, request, deadline)
+            if spoken.overflow or spoken.timed_out:
+                _kill_group(child.pid)
+        except BaseException:
+            _kill_group(child.pid)
+            child.wait()
+            raise
+        return spoken, child.wait()
+
+    def _trace_context(self) -> str:
+        """Pass on the trace we are part of, or our own (W3C Trace Context; OTEP 258)."""
+        inherited = self.environment.get("TRACEPARENT")
+        return inherited or f"00-{self.trace_id}-{os.urandom(8).hex()}-01"
 
     def _problem(self, spoken: Exchange) -> str:
         if spoken.timed_out:
@@ -238,12 +231,6 @@ def request_bytes(invocation: Invocation) -> bytes:
     if invocation.awaits_result:
         raise PodnetError(f"{invocation!r} still waits for the result of the plugin before it")
     return wire.dumps(invocation.stdin).encode()
-
-
-def _trace_context(environment: Mapping[str, str]) -> str:
-    """Pass on the trace we are part of, or start one (W3C Trace Context; OTEP 258)."""
-    inherited = environment.get("TRACEPARENT")
-    return inherited or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 def _could_not_start(binary: Path, exc: OSError) -> str:

@@ -5,7 +5,6 @@ Knows drafts, fsync and modes; knows nothing of what is written.
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +46,7 @@ def write(path: Path, content: bytes, *, drafts: Path | None = None) -> None:
     Raises:
         PodnetError: The disk is full, read-only, or not ours; *path* is as it was.
     """
-    draft = (drafts or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.draft"
+    draft = (drafts or path.parent) / f".{path.name[:100]}.{os.urandom(4).hex()}.draft"
     with naming(path):
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
         try:
@@ -67,7 +66,7 @@ def probe(directory: Path) -> None:
     Raises:
         PodnetError: It could not: read-only, full, or not ours.
     """
-    draft = directory / f".{secrets.token_hex(4)}.probe"
+    draft = directory / f".{os.urandom(4).hex()}.probe"
     with naming(directory):
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
         try:

@@ -170,6 +170,8 @@ class Nodes:
         directory = self.pins / name
         if not directory.is_dir():
             raise UsageError(f"there is no Node {name}")
+        if _are_inside(name, directory / "uts"):
+            raise UsageError(f"Node {name} cannot be deleted from inside")
         if namespaces.is_namespace(str(directory / "uts")):
             _end_processes(name, namespaces.identity(str(directory / "uts")))
         worlds.unpin(directory)
@@ -181,14 +183,21 @@ class Nodes:
 
     def _disk(self, name: str) -> worlds.Kept:
         kept = worlds.Kept(self.disks / name / "var-lib", self.disks / name / "etc-cni")
-        for directory in (kept.var_lib, kept.etc_cni):
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with namespaces.needing_privilege("make a Node"):
+            for directory in (kept.var_lib, kept.etc_cni):
+                directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         return kept
 
 
 def current() -> str:
     """Return the name of the Node that we are in: the hostname."""
     return socket.gethostname()
+
+
+def _are_inside(name: str, pin: Path) -> bool:
+    if namespaces.is_namespace(str(pin)):
+        return namespaces.identity(str(pin)) == namespaces.identity("/proc/thread-self/ns/uts")
+    return current() == name  # from inside, a Node's own pins cannot be seen
 
 
 def _check(name: str) -> None:
@@ -202,8 +211,6 @@ def _check(name: str) -> None:
 def _end_processes(name: str, uts: tuple[int, int]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while running := worlds.processes(uts):
-        if os.getpid() in running:
-            raise UsageError(f"Node {name} cannot be deleted from inside")
         if time.monotonic() > deadline:
             raise PodnetError(f"processes {running} in Node {name} do not end")
         for pid in running:

@@ -1,13 +1,18 @@
-"""A conversation with a child process: write, read and wait at once, all of it bounded.
+"""A child process and the conversation with it: write, read and wait at once, all of it bounded.
 
-Knows file descriptors and deadlines; knows nothing of plugins.
+Knows file descriptors and deadlines; knows nothing of plugins.  posix_spawn starts the
+child from the calling thread, so that it is born in that thread's namespaces; whatever
+else this process has open is closed in it (PEP 446), but for what is handed over.
 """
 
+import fcntl
 import os
 import select
-import subprocess
+import signal
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
 # How long to wait for the end of a pipe that somebody else holds open after the child's exit.
@@ -15,6 +20,84 @@ LARGEST_OUTPUT = 8 * 1024 * 1024
 LINGER = 0.1
 _CHUNK = 65536
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+# Python ignores these, which a child would inherit.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+_FIRST_FREE = 3
+
+
+class Child:
+    """A process in a process group of its own, its three streams in our hands.
+
+    Attributes:
+        pid: Its process ID, and its group's.
+        stdin: The descriptor that it reads from.
+        stdout: What it writes to.
+        stderr: Likewise.
+    """
+
+    def __init__(
+        self, binary: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
+    ) -> None:
+        """Start *binary* without arguments.
+
+        Args:
+            binary: The file to execute.
+            environment: All of its environment.
+            keep_open: Descriptors that it inherits under the same numbers.
+
+        Raises:
+            OSError: It cannot be executed.
+        """
+        theirs = []
+        ours = []
+        try:
+            for reads in (True, False, False):
+                here, there = _pipe(child_reads=reads)
+                ours.append(here)
+                theirs.append(there)
+            actions = [(os.POSIX_SPAWN_DUP2, there, n) for n, there in enumerate(theirs)]
+            actions += [(os.POSIX_SPAWN_DUP2, kept, kept) for kept in keep_open]
+            self.pid = os.posix_spawn(
+                binary,
+                [str(binary)],
+                environment,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=_RESTORED,
+            )
+        except BaseException:
+            _close(ours)
+            raise
+        finally:
+            _close(theirs)
+        self.stdin, self.stdout, self.stderr = ours
+
+    def wait(self) -> int:
+        """Wait for its end; return the exit status, or the signal's number, negative."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+
+def _pipe(*, child_reads: bool) -> tuple[int, int]:
+    """Return our end, which never blocks, and the child's; neither in the way of 0, 1 and 2."""
+    ends = [_above_streams(end) for end in os.pipe()]
+    there, here = ends if child_reads else reversed(ends)
+    os.set_blocking(here, False)
+    return here, there
+
+
+def _above_streams(descriptor: int) -> int:
+    if descriptor >= _FIRST_FREE:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+    os.close(descriptor)
+    return moved
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,29 +122,30 @@ class Exchange:
 class _Conversation:
     """The state of one exchange: what is still to write, what is still open."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", request: bytes) -> None:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018
-        self._stdin = process.stdin
+    def __init__(self, child: Child, request: bytes) -> None:
         self._rest = memoryview(request)
-        self._names = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr"}
+        self._stdin = child.stdin
+        self._names = {child.stdout: "stdout", child.stderr: "stderr"}
+        self._open = {child.stdin, child.stdout, child.stderr}
         self.said = {"stdout": bytearray(), "stderr": bytearray()}
         self.overflow = ""
         self.exited = False
-        self._exit = os.pidfd_open(process.pid)
+        self._exit = os.pidfd_open(child.pid)
+        self._open.add(self._exit)
         self._poll = select.poll()
         self._poll.register(self._exit, select.POLLIN)
         for descriptor in self._names:
-            os.set_blocking(descriptor, False)
             self._poll.register(descriptor, _READABLE)
-        os.set_blocking(self._stdin.fileno(), False)
-        self._poll.register(self._stdin.fileno(), select.POLLOUT | select.POLLERR)
+        self._poll.register(self._stdin, select.POLLOUT | select.POLLERR)
+        self._write()  # a request that fits into the pipe needs no turn of its own
 
     def close(self) -> None:
-        os.close(self._exit)
+        for descriptor in self._open:
+            os.close(descriptor)
 
     @property
     def open_pipes(self) -> bool:
-        return bool(self._names)
+        return not self._open.isdisjoint(self._names)
 
     def step(self, seconds: float) -> bool:
         """Wait for something to happen and deal with it; tell whether anything did."""
@@ -72,50 +156,52 @@ class _Conversation:
                 self._poll.unregister(descriptor)
             elif descriptor in self._names:
                 self._read(descriptor)
-            else:
+            elif descriptor in self._open:
                 self._write()
         return bool(events)
 
+    def _done_with(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        self._open.remove(descriptor)
+        os.close(descriptor)
+
     def _write(self) -> None:
         try:
-            written = os.write(self._stdin.fileno(), self._rest[:_CHUNK])
+            self._rest = self._rest[os.write(self._stdin, self._rest[:_CHUNK]) :]
         except BlockingIOError:
             return
         except BrokenPipeError:  # a plugin need not read its stdin
-            written = len(self._rest)
-        self._rest = self._rest[written:]
+            self._rest = self._rest[:0]
         if not self._rest:
-            self._poll.unregister(self._stdin.fileno())
-            self._stdin.close()
+            self._done_with(self._stdin)
 
     def _read(self, descriptor: int) -> None:
-        name = self._names[descriptor]
+        said = self.said[self._names[descriptor]]
         try:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return
         if not chunk:
-            self._poll.unregister(descriptor)
-            del self._names[descriptor]
+            self._done_with(descriptor)
             return
-        self.said[name] += chunk
-        if len(self.said[name]) > LARGEST_OUTPUT:
-            del self.said[name][LARGEST_OUTPUT:]
-            self.overflow = name
+        said += chunk
+        if len(said) > LARGEST_OUTPUT:
+            del said[LARGEST_OUTPUT:]
+            self.overflow = self._names[descriptor]
 
 
-def converse(process: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> Exchange:
+def converse(child: Child, request: bytes, deadline: float) -> Exchange:
     """Write *request*, read both outputs, wait for the exit; whatever comes first of the bounds.
 
     Args:
-        process: A child with three pipes, unbuffered.
+        child: Whom to talk to; its streams are closed afterwards.
         request: What it is to read.
         deadline: In seconds of ``time.monotonic``.
 
     Returns:
         What was said.  The child may still run if it timed out or said too much: end it.
     """
-    talk = _Conversation(process, request)
+    talk = _Conversation(child, request)
     try:
         until = deadline
         while not talk.overflow and (talk.open_pipes or not talk.exited):
@@ -125,6 +211,7 @@ def converse(process: "subprocess.Popen[bytes]", request: bytes, deadline: float
             if running and talk.exited:
                 # A pipe still open is held by a grandchild: take what is there, wait no longer.
                 until = time.monotonic() + LINGER
+        held_open = talk.exited and talk.open_pipes
     finally:
         talk.close()
     return Exchange(
@@ -132,5 +219,5 @@ def converse(process: "subprocess.Popen[bytes]", request: bytes, deadline: float
         stderr=bytes(talk.said["stderr"]),
         timed_out=not talk.exited and not talk.overflow,
         overflow=talk.overflow,
-        held_open=talk.exited and talk.open_pipes,
+        held_open=held_open,
     )

@@ -74,7 +74,10 @@ class Pods:
         """
 
         def record(outcome: Outcome) -> None:
-            self.transcript.record(outcome, node=self.node, pod=pod)
+            try:
+                self.transcript.record(outcome, node=self.node, pod=pod)
+            except PodnetError as exc:  # a full disk must not keep DEL from being run
+                self.say(f"an invocation is missing in the transcript: {exc.message}")
 
         own, libcni = Cache(self.places.cache), Cache(LIBCNI_CACHE)
         return Runtime(
@@ -192,14 +195,14 @@ class Pods:
 
     def unmake(self, pod: Pod, keep_open: tuple[int, ...], *, force: bool = False) -> None:
         """Remove a pod whose lock is held; see :meth:`delete`."""
-        pod = self.records.save(replace(pod, state=State.DELETING))
+        pod = self._noted(replace(pod, state=State.DELETING))
         runtime = self.runtime(keep_open, pod.name)
         for leaving in reversed(pod.memberships):
             try:
                 self._del(runtime, pod, leaving)
             except (PodnetError, CniError) as exc:
                 if not force:
-                    self.records.save(replace(pod, state=State.FAILED, failure=str(exc)))
+                    self._noted(replace(pod, state=State.FAILED, failure=str(exc)))
                     raise
                 self.say(f"pod {pod.name}: forced, in spite of: {exc}")
             pod = pod.without_membership(leaving.ifname)
@@ -231,6 +234,14 @@ class Pods:
         """Tell whether a pod's network namespace is there, and still the pod's."""
         claimed = not pod.owns_netns or self.claims.holds(pod.name)
         return claimed and namespaces.is_namespace(pod.netns)
+
+    def _noted(self, pod: Pod) -> Pod:
+        """Write down how far the removal of a pod is; on a full disk it goes on without."""
+        try:
+            return self.records.save(pod)
+        except PodnetError as exc:
+            self.say(f"pod {pod.name}: {exc.message}")
+            return pod
 
     def _make_namespace(self, pod: Pod) -> None:
         if pod.owns_netns:

@@ -6,7 +6,6 @@ and paths; what the states lead to is pods' and reconcile's.
 """
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -224,7 +223,7 @@ class Records:
         """
         path = self._path(pod.name)
         files.make_directory(self.directory)
-        draft = path.with_name(f".{pod.name}.{secrets.token_hex(4)}.draft")
+        draft = path.with_name(f".{pod.name}.{os.urandom(4).hex()}.draft")
         files.write(draft, _content(pod))
         try:
             # A link, since unlike a rename it refuses to replace what is there.

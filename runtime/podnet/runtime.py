@@ -109,7 +109,8 @@ class Runtime:
         names.check_network_name(network.name)
         attachment.check()
         for plugin in network.plugins:
-            self.executor.find(plugin.type)
+            for name in filter(None, (plugin.type, plugin.ipam_type)):
+                self.executor.find(name)
         self.cache.reserve(network, attachment)
         if self.environment.get("CNI_NETNS_OVERRIDE", "").lower() not in _TRUE:
             self.check_netns(attachment.netns)

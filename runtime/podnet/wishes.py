@@ -4,7 +4,6 @@ Pure but for the container ID that it draws: nothing is made.
 """
 
 import os
-import secrets
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -67,7 +66,7 @@ def planned(wish: PodWish, places: Places) -> Pod:
     check_pod_name(wish.name)
     pod = Pod(
         name=wish.name,
-        container_id=wish.container_id or secrets.token_hex(32),
+        container_id=wish.container_id or os.urandom(32).hex(),
         netns=os.path.abspath(wish.netns or places.namespaces / wish.name),  # noqa: PTH100  keep links
         owns_netns=not wish.netns,
         labels=wish.labels,

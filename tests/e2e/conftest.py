@@ -266,12 +266,14 @@ def look(node: Node) -> dict[str, object]:
         "links": {link["ifname"]: _link(link) for link in links if link},
         "addresses": {
             link["ifname"]: sorted(
-                f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a
+                f"{a['local']}/{a['prefixlen']}"
+                for a in link["addr_info"]
+                if a and not a["local"].startswith("fe80:")
             )
             for link in addresses
             if link
         },
-        "routes": sorted(_route(route) for listed in routes for route in listed if route),
+        "routes": sorted(_route(route) for listed in routes for route in listed if _counts(route)),
         "nftables": sorted(filter(None, map(_rule, nft["nftables"]))) if nft else [],
         "iptables": [
             re.sub(r"\[\d+:\d+\]", "", line)
@@ -289,6 +291,11 @@ def _link(link: Mapping[str, object]) -> tuple[object, ...]:
     flags = link["flags"]
     assert isinstance(flags, list)
     return kind, link["mtu"], link.get("master", ""), "UP" in flags, "PROMISC" in flags
+
+
+def _counts(route: Mapping[str, object]) -> bool:
+    """What the kernel adds for IPv6 comes a second after a link has its first peer."""
+    return bool(route) and not str(route.get("dst", "")).startswith(("fe80:", "ff00:"))
 
 
 def _route(route: Mapping[str, object]) -> str:

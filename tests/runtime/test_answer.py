@@ -1,6 +1,7 @@
 """What a plugin's answer means: a table of everything a process can say (SPEC section 5)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def outcome(
     *,
     status: int | None = 0,
     verb: Verb = Verb.ADD,
-    **how: object,
+    **how: Any,
 ) -> Outcome:
     """Return what became of the second plugin of three."""
     step = Invocation(
@@ -34,7 +35,7 @@ def outcome(
         environment={},
         stdin={},
     )
-    return Outcome(  # type: ignore[arg-type]
+    return Outcome(
         invocation=step,
         binary=Path("/opt/cni/bin/tuning"),
         started=0.0,

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from podnet import files
 from podnet.cache import Cache, CacheError, TakenError
 from podnet.cni.config import Network, PluginConfig
-from podnet.cni.errors import CniError, DecodeError
+from podnet.cni.errors import CniError
 from podnet.cni.result import Result
 from podnet.errors import PodnetError
 from podnet.plan import Attachment
@@ -275,7 +274,7 @@ def test_a_bare_result_is_an_entry_with_nothing_else(cache):
         LIBCNI | {"ifName": "a/b"},
         LIBCNI | {"podnet": {"network": {"name": "demo"}, "path": 7}},
         {"cniVersion": "9.9.9"},
-        {"ips": [{"address": "nonsense"}]},
+        {"cniVersion": "1.0.0", "ips": [{"address": "nonsense"}]},
     ],
 )
 def test_a_broken_file_is_an_error_and_listed_as_junk(cache, content):
@@ -310,7 +309,7 @@ def test_a_file_that_cannot_be_read_is_an_error(cache):
     """R9: a missing file is an absence, anything else is not."""
     (cache.directory / "results/demo-c1-eth0").mkdir(parents=True)
 
-    with pytest.raises(CacheError, match="cannot read the cached result .*: Is a directory"):
+    with pytest.raises(CacheError, match="Is a directory"):
         cache.load("demo", WEB)
 
 
@@ -408,7 +407,7 @@ def test_a_cache_that_cannot_be_written_is_refused(cache, monkeypatch):
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
 
     with pytest.raises(PodnetError, match="No space left on device"):
         cache.reserve(NETWORK, WEB)
@@ -455,8 +454,3 @@ def test_a_file_that_nobody_can_read_is_forgotten_too(cache, content):
     cache.forget("demo", WEB)
 
     assert not path.exists()
-
-
-def test_an_argument_that_is_no_list_is_named():
-    with pytest.raises(DecodeError, match="not an object"):
-        Network.from_wire(None)

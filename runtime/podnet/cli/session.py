@@ -55,7 +55,9 @@ class Session:
     def network(self, name: str | None) -> Network:
         """Return a network by name, by the path of its file, or the first one."""
         if name is None:
-            return self.configurations.default().network
+            found = self.configurations.default()
+            self.note(f"network {found.network.name}: {found.path} ({self.places.conf_reason})")
+            return found.network
         if "/" in name:
             return confdir.load(Path(name))
         return self.configurations.named(name).network

@@ -21,7 +21,9 @@ from podnet.kernel import libc
 
 OWN = "/proc/thread-self/ns/net"
 # linux/magic.h
-_NSFS, _PROCFS = 0x6E736673, 0x9FA0
+_NSFS = 0x6E736673
+# linux/nsfs.h
+_NS_GET_NSTYPE = 0xB703
 # linux/sockios.h, linux/if.h
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -76,9 +78,9 @@ def _unmounted(path: Path) -> bool:
 
 
 def is_namespace(path: str) -> bool:
-    """Tell whether *path* is a namespace: a file of nsfs, or of /proc."""
+    """Tell whether *path* is a namespace: a file of nsfs, as links in /proc lead to."""
     try:
-        return libc.filesystem(path) in {_NSFS, _PROCFS}
+        return libc.filesystem(path) == _NSFS
     except OSError:
         return False
 
@@ -91,14 +93,19 @@ def check(path: str) -> None:
     """
     if not os.path.lexists(path):
         raise CniError(f"there is no network namespace {path}", code=Code.INVALID_NETNS)
-    if not is_namespace(path):
-        raise CniError(f"{path} is not a namespace", code=Code.INVALID_NETNS)
+    if not is_namespace(path) or not _is_network(path):
+        raise CniError(f"{path} is not a network namespace", code=Code.INVALID_NETNS)
     if identity(path) == identity(OWN):
         raise CniError(
             f"{path} is podnet's own network namespace",
             "plugins would reconfigure the host itself; CNI_NETNS_OVERRIDE=1 allows it",
             code=Code.INVALID_NETNS,
         )
+
+
+def _is_network(path: str) -> bool:
+    with _descriptor(path) as namespace:
+        return fcntl.ioctl(namespace, _NS_GET_NSTYPE) == libc.CLONE_NEWNET
 
 
 def identity(path: str) -> tuple[int, int]:

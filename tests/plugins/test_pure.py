@@ -1,0 +1,237 @@
+"""The bridge's decisions: its configuration, gateways, and the marks on what it makes (pure)."""
+
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from podnet.cni.errors import CniError
+from podnet.cni.result import Dns, IPConfig, Result, Route
+from podnet.cni.versions import Verb
+from podnet.cni.wire import Fields
+from podnet_plugins import gateways, marks
+from podnet_plugins.bridge_config import BridgeConfig
+from podnet_plugins.skel import Call
+
+IPAM = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
+
+
+def _config(args="", **keys):
+    pairs = dict(pair.split("=") for pair in args.split(";") if pair)
+    return BridgeConfig.of(Call(verb=Verb.ADD, config=Fields(keys), args=pairs))
+
+
+def _refusal(args="", **keys):
+    with pytest.raises(CniError) as raised:
+        _config(args, **keys)
+    return raised.value.code, raised.value.msg
+
+
+# The configuration
+
+
+def test_the_defaults_are_the_reference_s():
+    config = _config()
+
+    assert config.bridge == "cni0"
+    assert (config.mtu, config.mac, config.dns) == (0, "", Dns())
+    flags = [name for name in BridgeConfig.__slots__ if getattr(config, name) is True]
+    assert flags == []
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [
+        ("isGateway", "is_gateway"),
+        ("isDefaultGateway", "is_default_gateway"),
+        ("forceAddress", "force_address"),
+        ("ipMasq", "ip_masq"),
+        ("hairpinMode", "hairpin"),
+        ("promiscMode", "promiscuous"),
+        ("portIsolation", "isolated"),
+        ("enabledad", "duplicate_detection"),
+        ("disableContainerInterface", "interface_down"),
+    ],
+)
+def test_every_switch_has_its_key(key, field):
+    assert getattr(_config(**{key: True}), field) is True
+
+
+def test_keys_match_in_any_case_as_in_go():
+    assert _config(ISGATEWAY=True, Bridge="br1").is_gateway
+    assert _config(ISGATEWAY=True, Bridge="br1").bridge == "br1"
+
+
+def test_a_default_gateway_is_a_gateway():
+    assert _config(isDefaultGateway=True).is_gateway
+
+
+def test_an_ipam_section_without_a_type_is_layer_2():
+    assert not _config(ipam={}).has_ipam
+    assert _config(**IPAM).has_ipam
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "text"),
+    [
+        (
+            {"hairpinMode": True, "promiscMode": True},
+            7,
+            "cannot set hairpin mode and promiscuous mode at the same time",
+        ),
+        (
+            {"disableContainerInterface": True, **IPAM},
+            7,
+            "cannot use IPAM when DisableContainerInterface flag is set",
+        ),
+        ({"mtu": -1}, 7, "mtu must be between 0 and 65535, not -1"),
+        ({"mtu": 65536}, 7, "mtu must be between 0 and 65535, not 65536"),
+        ({"mtu": "1500"}, 6, 'mtu must be a whole number, not "1500"'),
+        ({"isGateway": "yes"}, 6, 'isGateway must be true or false, not "yes"'),
+        ({"ipam": []}, 6, "ipam must be an object, not a list"),
+        ({"vlan": 5}, 2, "podnet's bridge does not support vlan yet"),
+        ({"vlanTrunk": [{"id": 5}]}, 2, "podnet's bridge does not support vlanTrunk yet"),
+        ({"macspoofchk": True}, 2, "podnet's bridge does not support macspoofchk yet"),
+        (
+            {"ipMasqBackend": "iptables"},
+            2,
+            'podnet\'s bridge masquerades with nftables, not with ipMasqBackend "iptables"',
+        ),
+        ({"runtimeConfig": {"mac": "zz"}}, 7, "address zz: invalid MAC address"),
+    ],
+)
+def test_what_excludes_each_other_or_cannot_be_done_is_refused(keys, code, text):
+    assert _refusal(**keys) == (code, text)
+
+
+@pytest.mark.parametrize("keys", [{"vlan": 0}, {"vlanTrunk": []}, {"macspoofchk": False}])
+def test_what_is_switched_off_is_no_reason_to_refuse(keys):
+    assert _config(ipMasqBackend="nftables", **keys).bridge == "cni0"
+
+
+def test_the_capability_s_mac_beats_the_conventional_one_and_that_the_argument():
+    """args.cni is in CONVENTIONS.md; upstream's order is the same."""
+    arguments, conventional, capability = MACS
+    args = f"MAC={arguments}"
+    cni = {"args": {"cni": {"mac": conventional}}}
+
+    assert _config(args).mac == arguments
+    assert _config(args, **cni).mac == conventional
+    assert _config(args, runtimeConfig={"mac": capability}, **cni).mac == capability
+
+
+def test_an_argument_that_the_bridge_does_not_know_is_refused_unless_it_may_be_ignored():
+    assert _refusal("COLOUR=blue") == (4, 'ARGS: unknown args ["COLOUR=blue"]')
+    assert _config("COLOUR=blue;IgnoreUnknown=1;MAC=02:00:00:00:00:01").mac == MACS[0]
+
+
+# Gateways
+
+
+def _assigned(*ips, routes=()):
+    return Result(
+        ips=tuple(IPConfig(ip_interface(ip), ip_address(gw) if gw else None) for ip, gw in ips),
+        routes=tuple(Route(ip_interface(d), ip_address(gw) if gw else None) for d, gw in routes),
+    )
+
+
+def _routes(result):
+    return [(str(route.dst), str(route.gw) if route.gw else None) for route in result.routes]
+
+
+def test_without_is_gateway_addresses_stay_as_ipam_said():
+    result = gateways.with_gateways(_config(), _assigned(("10.1.0.7/24", None)))
+
+    assert result.ips == (IPConfig(ip_interface("10.1.0.7/24"), None, 2),)
+
+
+def test_a_gateway_that_ipam_did_not_say_is_the_first_address_of_the_subnet():
+    planned = gateways.with_gateways(
+        _config(isGateway=True),
+        _assigned(("10.1.0.7/24", None), ("fd00::7/64", None), ("10.2.0.7/24", "10.2.0.254")),
+    )
+
+    assert [str(ip.gateway) for ip in planned.ips] == ["10.1.0.1", "fd00::1", "10.2.0.254"]
+    assert {ip.interface for ip in planned.ips} == {2}
+    assert planned.routes == ()
+
+
+def test_a_default_gateway_adds_a_default_route_per_family():
+    planned = gateways.with_gateways(
+        _config(isDefaultGateway=True),
+        _assigned(("10.1.0.7/24", None), ("10.2.0.7/24", None), ("fd00::7/64", None)),
+    )
+
+    assert _routes(planned) == [("0.0.0.0/0", "10.1.0.1"), ("::/0", "fd00::1")]
+
+
+@pytest.mark.parametrize("gw", [None, "10.1.0.9"])
+def test_a_default_route_of_ipam_s_is_not_added_again(gw):
+    """The reference adds a second one when the first has no gateway, and fails."""
+    planned = gateways.with_gateways(
+        _config(isDefaultGateway=True),
+        _assigned(("10.1.0.7/24", None), ("fd00::7/64", None), routes=[("0.0.0.0/0", gw)]),
+    )
+
+    assert _routes(planned) == [("0.0.0.0/0", gw), ("::/0", "fd00::1")]
+
+
+def test_another_route_of_ipam_s_is_no_default_route():
+    planned = gateways.with_gateways(
+        _config(isDefaultGateway=True),
+        _assigned(("10.1.0.7/24", None), routes=[("10.0.0.0/8", None)]),
+    )
+
+    assert _routes(planned) == [("10.0.0.0/8", None), ("0.0.0.0/0", "10.1.0.1")]
+
+
+def test_a_bridge_needs_each_gateway_s_address_once_with_the_subnet_s_prefix():
+    result = _assigned(
+        ("10.1.0.7/24", "10.1.0.1"), ("10.1.0.8/24", "10.1.0.1"), ("fd00::7/64", None)
+    )
+
+    assert gateways.gateway_addresses(result) == [ip_interface("10.1.0.1/24")]
+
+
+# Marks
+
+
+def test_a_mark_is_the_reference_s_comment():
+    """Its nftables backend: sha512 of network and of "ifname:cid", 16 digits of each."""
+    assert marks.mark("demo", "c1", "eth0") == (
+        "26c669cd0814ac40-f4d01f2ef4b92245, net: demo, if: eth0, id: c1"
+    )
+
+
+def test_a_mark_fits_into_a_comment_of_nft_and_stays_unmistakable():
+    mark = marks.mark("n" * 100, "c" * 64, "eth0")
+
+    assert len(mark) == 128
+    assert mark.startswith(marks.prefix("n" * 100, "c" * 64, "eth0"))
+
+
+def test_no_two_attachments_share_a_prefix():
+    """The hash is of the joined text, in an order that cannot be confused: no ":" in an ifname."""
+    attachments = [("c1", "eth0"), ("c1", "eth01"), ("c11", "eth0"), ("eth0", "c1"), ("1", "eth0c")]
+    prefixes = {marks.prefix("demo", cid, ifname) for cid, ifname in attachments}
+
+    assert len(prefixes) == len(attachments)
+
+
+@pytest.mark.parametrize(
+    ("mark", "stale"),
+    [
+        (marks.mark("demo", "c1", "eth0"), False),
+        (marks.mark("demo", "c1", "eth1"), True),
+        (marks.mark("demo", "c2", "eth0"), True),
+        (marks.mark("demo2", "c2", "eth0"), False),  # another network's is not ours to judge
+        ("", False),
+        ("an administrator's own words", False),
+    ],
+)
+def test_stale_is_what_is_marked_for_this_network_and_not_valid(mark, stale):
+    assert marks.is_stale(mark, "demo", {("c1", "eth0")}) is stale
+
+
+def test_everything_of_a_network_is_stale_when_nothing_is_valid():
+    assert marks.is_stale(marks.mark("demo", "c1", "eth0"), "demo", set())

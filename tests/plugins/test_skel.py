@@ -1,0 +1,445 @@
+"""The skeleton of a plugin: environment, checks and their codes, versions, stdout.
+
+The spec is SPEC sections 2 and 4 and, where that is silent, the reference's skel.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import podnet
+import podnet_plugins
+from podnet.cni import versions
+from podnet.cni.errors import CniError
+from podnet.cni.result import IPConfig, Result, ip_interface
+from podnet_plugins import skel
+from podnet_plugins.skel import Plugin, respond
+
+CONFIG = {"cniVersion": "1.1.0", "name": "demo", "type": "probe"}
+ENVIRONMENT = {
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/run/netns/gone",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/opt/cni/bin",
+}
+VERBS = ["ADD", "CHECK", "DEL", "GC", "STATUS"]
+
+
+class Probe:
+    """A plugin that keeps what it was called with."""
+
+    def __init__(self, result=None):
+        self.calls = []
+        self.result = result or Result(ips=(IPConfig(ip_interface("10.1.0.2/24")),))
+
+    def add(self, call):
+        self.calls.append(call)
+        return self.result
+
+    def other(self, call):
+        self.calls.append(call)
+
+    def plugin(self, **changes):
+        verbs = {"check": self.other, "delete": self.other, "gc": self.other, "status": self.other}
+        return Plugin("probe", add=self.add, **verbs | changes)
+
+
+def _respond(verb, config=None, environment=None, probe=None, **changes):
+    stdin = config if isinstance(config, bytes) else json.dumps(CONFIG | (config or {})).encode()
+    variables = ENVIRONMENT | {"CNI_COMMAND": verb} | (environment or {})
+    plugin = (probe or Probe()).plugin(**changes)
+    return respond(plugin, {k: v for k, v in variables.items() if v is not None}, lambda: stdin)
+
+
+def _refusal(*args, **kwargs):
+    with pytest.raises(CniError) as raised:
+        _respond(*args, **kwargs)
+    return raised.value.code, raised.value.msg
+
+
+# The environment
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
+        ("GC", "CNI_PATH"),
+        ("STATUS", "CNI_PATH"),
+    ],
+)
+def test_what_a_verb_needs_is_asked_for_in_one_error(verb, missing):
+    nothing = dict.fromkeys(ENVIRONMENT)
+
+    assert _refusal(verb, environment=nothing) == (
+        4,
+        f"required env variables [{missing}] missing",
+    )
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_variable_is_a_missing_one(empty):
+    assert _refusal("ADD", environment={"CNI_IFNAME": empty}) == (
+        4,
+        "required env variables [CNI_IFNAME] missing",
+    )
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC", "STATUS"])
+def test_delete_gc_and_status_need_no_netns(verb):
+    assert _respond(verb, environment={"CNI_NETNS": ""}) is None
+
+
+@pytest.mark.parametrize("verb", ["add", "UPDATE", "ADD "])
+def test_an_unknown_verb_is_code_4(verb):
+    assert _refusal(verb) == (4, f"unknown CNI_COMMAND: {verb}")
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "text"),
+    [
+        ({"CNI_CONTAINERID": "a/b"}, 4, "invalid characters in containerID"),
+        ({"CNI_IFNAME": "sixteen-letters-"}, 4, "interface name is too long"),
+        ({"CNI_IFNAME": ".."}, 4, "interface name is . or .."),
+        (
+            {"CNI_IFNAME": "a b"},
+            4,
+            "interface name contains / or : or whitespace characters",
+        ),
+        ({"CNI_ARGS": "FOO"}, 4, 'ARGS: invalid pair "FOO"'),
+        ({"CNI_ARGS": "A=1;B=2=3"}, 4, 'ARGS: invalid pair "B=2=3"'),
+    ],
+)
+def test_a_malformed_variable_is_code_4(environment, code, text):
+    assert _refusal("ADD", environment=environment) == (code, text)
+
+
+def test_gc_does_not_look_at_variables_that_it_does_not_need():
+    assert _respond("GC", environment={"CNI_CONTAINERID": "a/b", "CNI_IFNAME": ".."}) is None
+
+
+# The configuration
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "text"),
+    [
+        (b"", 6, "the configuration on stdin is empty"),
+        (b"[]", 6, "the document must be an object, not a list"),
+        ({"name": ""}, 7, "missing network name"),
+        ({"name": "a/b"}, 7, "invalid characters found in network name"),
+        ({"name": 5}, 6, "name must be a string, not 5"),
+        ({"prevResult": []}, 6, "prevResult must be an object, not a list"),
+    ],
+)
+def test_a_configuration_that_is_wrong_never_reaches_the_plugin(config, code, text):
+    probe = Probe()
+
+    assert _refusal("ADD", config, probe=probe) == (code, text)
+    assert probe.calls == []
+
+
+def test_broken_json_is_code_6():
+    code, text = _refusal("ADD", b'{"name": ')
+
+    assert code == 6
+    assert text.startswith("the configuration on stdin is not valid JSON")
+
+
+def test_stdin_that_cannot_be_read_is_code_5():
+    def broken():
+        raise OSError("gone")
+
+    with pytest.raises(CniError, match="error reading from stdin: gone") as raised:
+        respond(Probe().plugin(), ENVIRONMENT | {"CNI_COMMAND": "ADD"}, broken)
+
+    assert raised.value.code == 5
+
+
+def test_the_checks_come_in_the_reference_s_order():
+    """Environment, JSON, network name, container ID, interface name, version."""
+    wrong = {"CNI_CONTAINERID": "a/b", "CNI_IFNAME": ".."}
+    bad = {"name": "", "cniVersion": "9.9.9"}
+
+    def msg(config, environment):
+        return _refusal("ADD", config, environment)[1]
+
+    assert msg(b"", wrong | {"CNI_PATH": ""}) == "required env variables [CNI_PATH] missing"
+    assert msg(bad, wrong) == "missing network name"
+    assert msg(bad | {"name": "demo"}, wrong) == "invalid characters in containerID"
+    assert msg(bad | {"name": "demo"}, {"CNI_IFNAME": ".."}) == "interface name is . or .."
+    assert msg(bad | {"name": "demo"}, {}) == "incompatible CNI versions"
+
+
+# Versions
+
+
+def test_a_version_that_the_plugin_does_not_speak_is_code_1():
+    with pytest.raises(CniError) as raised:
+        _respond("ADD", {"cniVersion": "9.9.9"})
+
+    assert (raised.value.code, raised.value.msg) == (1, "incompatible CNI versions")
+    assert raised.value.details.startswith('config is "9.9.9", plugin supports [')
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "since"),
+    [("CHECK", "0.3.1", "0.4.0"), ("GC", "1.0.0", "1.1.0"), ("STATUS", "1.0.0", "1.1.0")],
+)
+def test_a_verb_that_is_younger_than_the_configuration_is_code_1(verb, before, since):
+    assert _refusal(verb, {"cniVersion": before}) == (
+        1,
+        f"config version does not allow {verb}",
+    )
+    assert _respond(verb, {"cniVersion": since}) is None
+
+
+def test_a_configuration_without_a_version_is_0_1_0():
+    answer = _respond("ADD", {"cniVersion": ""})
+
+    assert answer == {"cniVersion": "0.1.0", "ip4": {"ip": "10.1.0.2/24"}, "dns": {}}
+
+
+@pytest.mark.parametrize("version", versions.RELEASED)
+def test_a_result_is_printed_in_the_configuration_s_version(version):
+    answer = _respond("ADD", {"cniVersion": version})
+
+    assert answer["cniVersion"] == version
+    assert ("ip4" in answer) == (version in {"0.1.0", "0.2.0"})
+
+
+def test_version_answers_without_stdin_and_without_parameters():
+    def never():
+        raise AssertionError("stdin was read")
+
+    answer = respond(Probe().plugin(), {"CNI_COMMAND": "VERSION"}, never)
+
+    assert answer == {"cniVersion": "1.1.0", "supportedVersions": list(versions.RELEASED)}
+
+
+def test_a_plugin_may_speak_fewer_versions():
+    only = ("0.4.0",)
+    answer = respond(
+        Probe().plugin(versions=only), {"CNI_COMMAND": "VERSION"}, lambda: b"never read"
+    )
+
+    assert answer["supportedVersions"] == ["0.4.0"]
+    assert _refusal("ADD", {"cniVersion": "1.0.0"}, versions=only)[0] == 1
+
+
+# What the plugin gets
+
+
+def test_a_call_has_everything_the_runtime_said():
+    probe = Probe()
+    config = {
+        "runtimeConfig": {"mac": "02:00:00:00:00:01"},
+        "ipam": {"type": "host-local"},
+        "prevResult": {"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.9/24"}]},
+    }
+
+    _respond("ADD", config, {"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=web;"}, probe)
+
+    [call] = probe.calls
+    assert (call.verb, call.container_id, call.ifname) == ("ADD", "c1", "eth0")
+    assert (call.netns, call.path, call.network) == ("/run/netns/gone", "/opt/cni/bin", "demo")
+    assert call.args == {"IgnoreUnknown": "1", "K8S_POD_NAME": "web"}
+    assert call.runtime_config.text("mac") == "02:00:00:00:00:01"
+    assert call.ipam_type == "host-local"
+    assert json.loads(call.stdin) == CONFIG | config
+    assert call.require_prev_result().ips == (IPConfig(ip_interface("10.1.0.9/24")),)
+
+
+def test_prev_result_without_a_version_is_of_the_configuration_s():
+    probe = Probe()
+    previous = {"ips": [{"version": "4", "address": "10.1.0.9/24"}]}
+
+    _respond("CHECK", {"cniVersion": "0.4.0", "prevResult": previous}, probe=probe)
+
+    assert probe.calls[0].prev_result.cni_version == "0.4.0"
+
+
+def test_a_plugin_that_passes_prev_result_on_prints_it_in_the_configuration_s_version():
+    previous = {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.1.0.9/24"}]}
+
+    answer = _respond("ADD", {"prevResult": previous}, add=lambda call: call.prev_result)
+
+    assert answer == {"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.9/24"}]}
+
+
+def test_a_missing_prev_result_is_an_error_only_for_who_needs_it():
+    assert _respond("CHECK") is None
+    assert _refusal("CHECK", check=lambda call: call.require_prev_result()) == (
+        7,
+        "Required prevResult missing",
+    )
+
+
+def test_valid_attachments_are_pairs():
+    probe = Probe()
+    valid = [
+        {"containerID": "c1", "ifname": "eth0"},
+        {"containerID": "c1", "ifname": "eth1"},
+    ]
+
+    _respond("GC", {"cni.dev/valid-attachments": valid}, probe=probe)
+
+    assert probe.calls[0].valid_attachments == {("c1", "eth0"), ("c1", "eth1")}
+
+
+@pytest.mark.parametrize("value", ["1", "true", "True", "TRUE"])
+def test_unknown_arguments_may_be_ignored_on_request(value):
+    probe = Probe()
+    _respond("ADD", environment={"CNI_ARGS": f"IgnoreUnknown={value};A=1;MAC=x"}, probe=probe)
+
+    assert skel.known_args(probe.calls[0], "MAC") == {"MAC": "x"}
+
+
+def test_unknown_arguments_are_refused_otherwise():
+    probe = Probe()
+    _respond("ADD", environment={"CNI_ARGS": "A=1;MAC=x"}, probe=probe)
+
+    with pytest.raises(CniError) as raised:
+        skel.known_args(probe.calls[0], "MAC")
+
+    assert (raised.value.code, raised.value.msg) == (4, 'ARGS: unknown args ["A=1"]')
+
+
+def test_verbs_that_a_plugin_has_no_work_in_succeed():
+    nothing = Plugin("probe", add=Probe().add)
+
+    for verb in VERBS[1:]:
+        environment = ENVIRONMENT | {"CNI_COMMAND": verb}
+        assert respond(nothing, environment, json.dumps(CONFIG).encode) is None
+
+
+# Our own namespace (plugins#714)
+
+OWN = "/proc/self/ns/net"
+REFUSAL = (8, "plugin's netns and netns from CNI_NETNS should not be the same")
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_the_plugin_s_own_namespace_is_refused_before_any_work(verb):
+    probe = Probe()
+
+    assert _refusal(verb, environment={"CNI_NETNS": OWN}, probe=probe) == REFUSAL
+    assert probe.calls == []
+
+
+@pytest.mark.parametrize("value", ["1", "true", "TRUE", "True"])
+def test_cni_netns_override_allows_it(value):
+    probe = Probe()
+
+    _respond("ADD", environment={"CNI_NETNS": OWN, "CNI_NETNS_OVERRIDE": value}, probe=probe)
+
+    assert len(probe.calls) == 1
+
+
+@pytest.mark.parametrize("value", ["", "0", "yes"])
+def test_any_other_value_of_it_does_not(value):
+    environment = {"CNI_NETNS": OWN, "CNI_NETNS_OVERRIDE": value}
+
+    assert _refusal("ADD", environment=environment) == REFUSAL
+
+
+# As processes
+
+
+PLUGINS = ["bridge", "host-local", "loopback"]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_without_a_command_introduces_itself_on_stderr(host, plugin):
+    answer = host.run(plugin, "", {})
+
+    assert (answer.status, answer.stdout) == (0, "")
+    assert answer.stderr.startswith(f"CNI {plugin} plugin")
+    assert "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0" in answer.stderr
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_every_plugin_speaks_every_version(host, plugin):
+    answer = host.run(plugin, "this is not read", {"CNI_COMMAND": "VERSION"})
+
+    assert answer.result == {
+        "cniVersion": "1.1.0",
+        "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+    }
+    assert answer.stderr == ""
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_an_error_is_an_object_on_stdout_and_exit_status_1(host, plugin):
+    answer = host.run(plugin, "", {"CNI_COMMAND": "ADD", "CNI_PATH": "/opt/cni/bin"})
+
+    assert answer.status == 1
+    assert answer.stderr == ""
+    assert json.loads(answer.stdout) == {
+        "code": 4,
+        "msg": "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing",
+    }
+    assert answer.stdout.startswith('{\n    "code": 4,\n')  # as Go's MarshalIndent does
+
+
+def test_the_reference_refuses_with_the_same_codes_and_words(host, debian_plugins):
+    host.container("c1")
+    good = {"cniVersion": "1.0.0", "name": "demo", "type": "loopback"}
+    everything = ENVIRONMENT | {"CNI_COMMAND": "ADD", "CNI_NETNS": "/run/netns/c1"}
+    cases = [
+        (good, everything | {"CNI_COMMAND": "UPDATE"}),
+        (good, {"CNI_COMMAND": "ADD", "CNI_PATH": "/x"}),
+        (good, everything | {"CNI_CONTAINERID": "a/b"}),
+        (good, everything | {"CNI_IFNAME": "sixteen-letters-"}),
+        (good, everything | {"CNI_IFNAME": ".."}),
+        (good | {"name": ""}, everything),
+        (good | {"name": "a/b"}, everything),
+        (good | {"cniVersion": "9.9.9"}, everything),
+        (good | {"cniVersion": "0.3.1"}, everything | {"CNI_COMMAND": "CHECK"}),
+    ]
+
+    for config, environment in cases:
+        ours = host.run("loopback", config, environment)
+        theirs = host.run("loopback", config, environment, directory=debian_plugins)
+        assert ours.refusal == theirs.refusal
+
+
+def test_a_defect_of_the_plugin_s_is_an_error_object_too(host, tmp_path):
+    """Go would exit with status 2 and nothing on stdout."""
+    answer = _run_plugin(host, tmp_path, "raise KeyError('oops')")
+
+    assert answer.error == {"code": 999, "msg": "KeyError: 'oops'"}
+    assert "Traceback" in answer.stderr
+
+
+def test_an_error_of_the_system_names_the_file(host, tmp_path):
+    answer = _run_plugin(host, tmp_path, "open('/nowhere/x', 'w')")
+
+    assert answer.error == {"code": 999, "msg": "/nowhere/x: No such file or directory"}
+
+
+def test_what_a_plugin_logs_is_on_stderr_and_the_result_alone_on_stdout(host, tmp_path):
+    answer = _run_plugin(host, tmp_path, "skel.log('busy'); return Result()")
+
+    assert (answer.stderr, answer.result) == ("busy\n", {"cniVersion": "1.1.0"})
+
+
+def _run_plugin(host, tmp_path, body):
+    """Run a plugin whose ADD is *body*, written with the skeleton as anybody would."""
+    roots = [str(Path(module.__file__).parents[1]) for module in (podnet, podnet_plugins)]
+    plugin = tmp_path / "probe"
+    plugin.write_text(
+        f"#!{sys.executable}\n"
+        f"import sys; sys.path[0:0] = {roots}\n"
+        "from podnet.cni.result import Result\n"
+        "from podnet_plugins import skel\n"
+        f"def add(call): {body}\n"
+        "skel.run(skel.Plugin('probe', add=add))\n"
+    )
+    plugin.chmod(0o755)
+    environment = ENVIRONMENT | {"CNI_COMMAND": "ADD"}
+    return host.run("probe", CONFIG, environment, directory=tmp_path)
