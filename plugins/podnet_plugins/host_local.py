@@ -10,8 +10,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from podnet.cni.errors import CniError, Code, DecodeError, InvalidConfigError
-from podnet.cni.result import Dns, IPConfig, Result, Route, parse_address, parse_cidr
-from podnet.cni.wire import Fields
+from podnet.cni.result import Dns, IPConfig, Result, Route
 from podnet_plugins import leases, ranges
 from podnet_plugins.leases import Holder, Leases
 from podnet_plugins.ranges import Address, Range, RangeSet
@@ -60,23 +59,11 @@ class HostLocalConfig:
                     )
         return cls(
             sets=sets,
-            routes=tuple(_route(item) for item in ipam.children("routes")),
+            routes=tuple(Route.from_wire(item) for item in ipam.children("routes")),
             data_dir=Path(ipam.text("dataDir") or _DATA_DIR),
             resolv_conf=ipam.text("resolvConf"),
             requested=tuple(_requested(call)),
         )
-
-
-def _route(fields: Fields) -> Route:
-    return Route(
-        dst=parse_cidr(fields.text("dst"), fields.path("dst")),
-        gw=parse_address(fields.text("gw"), fields.path("gw")),
-        mtu=fields.number("mtu") or 0,
-        advmss=fields.number("advmss") or 0,
-        priority=fields.number("priority") or 0,
-        table=fields.number("table"),
-        scope=fields.number("scope"),
-    )
 
 
 def _requested(call: Call) -> list[Address]:
@@ -168,7 +155,7 @@ def _lease_next(
     taken: set[str] = set()
     for tries, (address, source) in enumerate(addresses.walk(store.last(index))):
         if tries == _PROBES:
-            taken = {name for name in store.taken() if store.is_taken(ip_address(name))}
+            taken = {name for name in store.taken() if store.is_taken(name)}
         if str(address) not in taken and store.take(address, holder):
             return address, source
     raise CniError(
@@ -223,7 +210,9 @@ def status(call: Call) -> None:
         message = f"leases cannot be written in {config.data_dir}: {exc.strerror}"
         raise CniError(message, code=Code.NOT_AVAILABLE) from exc
     for index, addresses in enumerate(config.sets):
-        if all(str(address) in taken for address, _ in addresses.walk(None)):
+        if all(str(address) in taken for address, _ in addresses.walk(None)) and all(
+            store.is_taken(address) for address, _ in addresses.walk(None)
+        ):
             raise CniError(
                 f"no IP addresses available in range set {index}: {addresses}",
                 code=Code.NOT_AVAILABLE,

@@ -72,8 +72,8 @@ class Leases:
         """
         path = self.directory / str(address)
         draft = self._index / f"{os.urandom(4).hex()}.draft"
-        _write(draft, holder.content)
         try:
+            _write(draft, holder.content)
             os.link(draft, path)
         except FileExistsError:
             if path.stat().st_size > 0:
@@ -81,10 +81,14 @@ class Leases:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        self._remember(holder, [*self._indexed(holder), address])
+        try:
+            self._remember(holder, [*self._indexed(holder), address])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return True
 
-    def is_taken(self, address: Address) -> bool:
+    def is_taken(self, address: Address | str) -> bool:
         """Tell whether *address* is leased."""
         try:
             return (self.directory / str(address)).stat().st_size > 0
@@ -106,8 +110,7 @@ class Leases:
         for address in addresses:
             (self.directory / str(address)).unlink(missing_ok=True)
         for known in (holder, Holder(holder.container_id)):
-            with suppress(FileNotFoundError):
-                self._entry(known).unlink()
+            self._remember(known, [a for a in self._indexed(known) if a not in addresses])
         return addresses
 
     def give_back(self, address: Address, holder: Holder) -> None:
@@ -118,7 +121,8 @@ class Leases:
     def every(self) -> Iterator[tuple[Path, Holder]]:
         """Yield every lease file and whose it is, empty ones included."""
         for name, holder in self._files():
-            yield self.directory / name, holder
+            with suppress(ValueError):  # somebody's 10.1.0.2.bak
+                yield self.directory / str(ip_address(name)), holder
 
     def _files(self) -> Iterator[tuple[str, Holder]]:
         for name in self.taken():
@@ -151,8 +155,12 @@ class Leases:
             _write(f"{self._index}/{_hashed(holder)}", "\n".join(names))
 
     def settle(self) -> None:
-        """Say that the index is right as things are now."""
-        _write(self._index / _STAMP, self._state())
+        """Say that the index is right as things are now; where that cannot be written, it is not."""
+        stamp = self._index / _STAMP
+        try:
+            _write(stamp, self._state())
+        except OSError:  # a full disk: the leases are right, and the index is made anew
+            stamp.unlink(missing_ok=True)
 
     def _state(self) -> str:
         """What any change by somebody else changes: the directory's time, or what was last leased.

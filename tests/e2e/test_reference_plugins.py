@@ -90,8 +90,8 @@ def debian(podnet, debian_plugins):
 
 @pytest.fixture
 def uplink(sh):
-    """A link for macvlan to sit on."""
-    sh("ip link add up0 type dummy; ip link set up0 up")
+    """A link for macvlan to sit on, with a carrier."""
+    sh("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 
 
 def _address(podnet, name, network=0):

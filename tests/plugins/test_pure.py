@@ -16,14 +16,14 @@ IPAM = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 
 
-def _config(args="", **keys):
-    pairs = dict(pair.split("=") for pair in args.split(";") if pair)
+def _config(cni_args="", **keys):
+    pairs = dict(pair.split("=") for pair in cni_args.split(";") if pair)
     return BridgeConfig.of(Call(verb=Verb.ADD, config=Fields(keys), args=pairs))
 
 
-def _refusal(args="", **keys):
+def _refusal(cni_args="", **keys):
     with pytest.raises(CniError) as raised:
-        _config(args, **keys)
+        _config(cni_args, **keys)
     return raised.value.code, raised.value.msg
 
 
@@ -112,12 +112,12 @@ def test_what_is_switched_off_is_no_reason_to_refuse(keys):
 def test_the_capability_s_mac_beats_the_conventional_one_and_that_the_argument():
     """args.cni is in CONVENTIONS.md; upstream's order is the same."""
     arguments, conventional, capability = MACS
-    args = f"MAC={arguments}"
+    said = f"MAC={arguments}"
     cni = {"args": {"cni": {"mac": conventional}}}
 
-    assert _config(args).mac == arguments
-    assert _config(args, **cni).mac == conventional
-    assert _config(args, runtimeConfig={"mac": capability}, **cni).mac == capability
+    assert _config(said).mac == arguments
+    assert _config(said, **cni).mac == conventional
+    assert _config(said, runtimeConfig={"mac": capability}, **cni).mac == capability
 
 
 def test_an_argument_that_the_bridge_does_not_know_is_refused_unless_it_may_be_ignored():

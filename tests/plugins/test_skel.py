@@ -43,7 +43,7 @@ class Probe:
 
     def plugin(self, **changes):
         verbs = {"check": self.other, "delete": self.other, "gc": self.other, "status": self.other}
-        return Plugin("probe", add=self.add, **verbs | changes)
+        return Plugin("probe", **{"add": self.add} | verbs | changes)
 
 
 def _respond(verb, config=None, environment=None, probe=None, **changes):

@@ -126,6 +126,19 @@ class Route:
     table: int | None = None
     scope: int | None = None
 
+    @classmethod
+    def from_wire(cls, fields: Fields) -> "Route":
+        """Read a route object."""
+        return cls(
+            dst=parse_cidr(fields.text("dst"), fields.path("dst")),
+            gw=parse_address(fields.text("gw"), fields.path("gw")),
+            mtu=fields.number("mtu") or 0,
+            advmss=fields.number("advmss") or 0,
+            priority=fields.number("priority") or 0,
+            table=fields.number("table"),
+            scope=fields.number("scope"),
+        )
+
     @property
     def network(self) -> IPv4Network | IPv6Network:
         """The destination without host bits."""
@@ -211,7 +224,7 @@ class Result:
             cni_version=version,
             interfaces=tuple(_interface(item, version) for item in fields.children("interfaces")),
             ips=tuple(_ip(item, version) for item in fields.children("ips")),
-            routes=tuple(_route(item) for item in fields.children("routes")),
+            routes=tuple(Route.from_wire(item) for item in fields.children("routes")),
             dns=Dns.from_wire(fields.child("dns")),
         )
 
@@ -292,18 +305,6 @@ def _ip_to_wire(ip: IPConfig, *, spell_family: bool) -> dict[str, object]:
     return wired
 
 
-def _route(fields: Fields) -> Route:
-    return Route(
-        dst=parse_cidr(fields.text("dst"), fields.path("dst")),
-        gw=parse_address(fields.text("gw"), fields.path("gw")),
-        mtu=fields.number("mtu") or 0,
-        advmss=fields.number("advmss") or 0,
-        priority=fields.number("priority") or 0,
-        table=fields.number("table"),
-        scope=fields.number("scope"),
-    )
-
-
 def _route_to_wire(route: Route) -> dict[str, object]:
     wired: dict[str, object] = {"dst": str(route.dst)}
     if route.gw is not None:
@@ -332,7 +333,7 @@ def _from_020(fields: Fields, version: str) -> Result:
             raise DecodeError(f"{entry.path('ip')} is not an IPv{family} address: {address}")
         gateway = parse_address(entry.text("gateway"), entry.path("gateway"))
         ips.append(IPConfig(address, gateway))
-        routes += [_plain_route(_route(item)) for item in entry.children("routes")]
+        routes += [_plain_route(Route.from_wire(item)) for item in entry.children("routes")]
     return Result(
         cni_version=version,
         ips=tuple(ips),

@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -54,7 +55,10 @@ def icmp(source: str, target: Address, *, size: int = 56, timeout: float = 1.0) 
         token = os.urandom(_TOKEN)
         payload = token + bytes(max(0, size - _TOKEN))
         request = _echo(target.version, payload)
-        return _exchange(probe, request, (str(target), 0), token, timeout=timeout)
+        is_reply = _is_echo_reply_4 if target.version == 4 else _is_echo_reply_6  # noqa: PLR2004
+        return _exchange(
+            probe, request, (str(target), 0), token, timeout=timeout, is_answer=is_reply
+        )
 
 
 def udp(source: str, sink: str, target: Address, port: int, *, timeout: float = 1.0) -> Probe:
@@ -113,9 +117,15 @@ def _bound(server: socket.socket, port: int) -> bool:
 
 
 def _exchange(
-    probe: socket.socket, request: bytes, target: tuple[str, int], token: bytes, *, timeout: float
+    probe: socket.socket,
+    request: bytes,
+    target: tuple[str, int],
+    token: bytes,
+    *,
+    timeout: float,
+    is_answer: Callable[[bytes], bool] = lambda _: True,
 ) -> Probe:
-    """Send *request* until *token* comes back in something that is not the request itself."""
+    """Send *request* and wait until *token* comes back in something that is an answer."""
     started = time.perf_counter()
     deadline = started + timeout
     try:
@@ -123,7 +133,7 @@ def _exchange(
         while (left := deadline - time.perf_counter()) > 0:
             probe.settimeout(left)
             answer = probe.recv(65535)
-            if token in answer and not _is_request(answer):
+            if token in answer and is_answer(answer):
                 return Probe(reached=True, milliseconds=(time.perf_counter() - started) * 1000)
     except OSError as exc:
         return Probe(reached=False, reason=_reason(exc))
@@ -148,12 +158,15 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _is_request(answer: bytes) -> bool:
-    """Tell an echo request, which a raw socket sees too when it is its own target."""
-    if answer[:1] and answer[0] >> 4 == 4:  # noqa: PLR2004  an IPv4 header, only raw sockets see it
-        answer = answer[(answer[0] & _IPV4_HEADER_WORDS) * 4 :]
-        return answer[:1] == bytes([_ECHO[4][0]])
-    return len(answer) > _TOKEN and answer[0] == _ECHO[6][0]
+# A raw socket sees more than replies: its own request when it is the target, and "unreachable"
+# messages, which quote the request.
+def _is_echo_reply_4(packet: bytes) -> bool:
+    header = (packet[0] & _IPV4_HEADER_WORDS) * 4
+    return packet[header : header + 1] == bytes([_ECHO[4][1]])
+
+
+def _is_echo_reply_6(packet: bytes) -> bool:
+    return packet[0] == _ECHO[6][1]
 
 
 def _echo_once(server: socket.socket, timeout: float) -> None:
