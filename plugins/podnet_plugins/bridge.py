@@ -49,6 +49,8 @@ def add(call: Call) -> Result:
                 bridge_host.make_gateway(netlink, config, bridge, result)
             if config.ip_masq:
                 _masquerade(call, result)
+                attachment = call.network, call.container_id, call.ifname
+                undo.callback(masquerade.delete, *attachment)
         elif not config.interface_down:
             with container.entered(call.netns), Netlink() as inside:
                 links.set_up(inside, pair.inside.index)

@@ -1,6 +1,6 @@
 """CHECK for the bridge plugin: every object that ADD made, on both sides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podnet.cni.errors import CniError
 from podnet.cni.result import Interface, IPConfig, Result
@@ -68,7 +68,7 @@ def check(call: Call, config: BridgeConfig) -> None:
             container.check(netlink, inside, expected.ips, result)
     with Netlink() as netlink:
         bridge = _as_made(netlink, expected.bridge)
-        _check_bridge(netlink, config, bridge, result)
+        _check_bridge(netlink, config, bridge, replace(result, ips=expected.ips))
         _check_port(_host_end(netlink, expected, inside), bridge, config)
     if config.has_ipam and config.ip_masq:
         ips = [ip.address for ip in expected.ips]

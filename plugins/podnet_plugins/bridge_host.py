@@ -68,6 +68,8 @@ def make_gateway(netlink: Netlink, config: BridgeConfig, bridge: Link, result: R
         flags = addresses.IFA_F_NODAD if address.version == 6 else 0  # noqa: PLR2004
         with suppress(FileExistsError):  # another ADD was faster
             addresses.add(netlink, bridge.index, address, flags=flags)
+    # Containers know the gateway by its address: one that was never set moves with the ports.
+    links.set_mac(netlink, bridge.index, pairs.named(netlink, bridge.name).mac)
     for family in {ip.address.version for ip in result.ips}:
         sysctl.write(*_FORWARDING[family], value="1")
 

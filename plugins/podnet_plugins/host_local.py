@@ -91,7 +91,7 @@ def add(call: Call) -> Result:
     dns = _read_resolv_conf(config.resolv_conf) if config.resolv_conf else Dns()
     with leases.opened(config.data_dir, call.network) as store:
         ips = _lease_all(store, config, holder)
-    return Result(cni_version=call.cni_version, ips=tuple(ips), routes=config.routes, dns=dns)
+    return Result(ips=tuple(ips), routes=config.routes, dns=dns)
 
 
 def _lease_all(store: Leases, config: HostLocalConfig, holder: Holder) -> list[IPConfig]:
@@ -196,8 +196,8 @@ def gc(call: Call) -> None:
     with leases.opened(config.data_dir, call.network) as store:
         for path, holder in list(store.every()):
             if holder not in valid:
-                path.unlink(missing_ok=True)
                 store.release(holder)
+                path.unlink(missing_ok=True)
 
 
 def status(call: Call) -> None:

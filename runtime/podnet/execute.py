@@ -251,9 +251,11 @@ def _signal_name(number: int) -> str:
         return signal.strsignal(number) or "unknown"
 
 
-def _kill_group(group: int) -> None:
-    with suppress(ProcessLookupError):  # everyone in it has gone already
-        os.killpg(group, signal.SIGKILL)
+def _kill_group(leader: int) -> None:
+    """End a plugin and its process group; the plugin itself may have left the group."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):  # gone already
+            kill(leader, signal.SIGKILL)
 
 
 def _group_is_alive(group: int) -> bool:

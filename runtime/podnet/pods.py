@@ -173,7 +173,8 @@ class Pods:
             _require_ready(pod)
             runtime = self.runtime(keep_open, name)
             for joined in pod.memberships:
-                runtime.check(joined.network.name, joined.attachment(pod.container_id, pod.netns))
+                network, attachment = joined.network, joined.attachment(pod.container_id, pod.netns)
+                runtime.check(network.name, attachment, fallback=network)
             return pod
 
     def delete(self, name: str, *, force: bool = False) -> None:
@@ -223,7 +224,7 @@ class Pods:
             if verb is Verb.ADD:
                 steps += runtime.plan_add(network, attachment)
             elif verb is Verb.CHECK:
-                steps += runtime.plan_check(network.name, attachment)
+                steps += runtime.plan_check(network.name, attachment, fallback=network)
             else:
                 steps += runtime.plan_delete(
                     network.name, attachment, fallback=network, path=joined.path

@@ -137,8 +137,15 @@ class Runtime:
         except (PodnetError, CniError) as rollback:
             raise RollbackError(failure, rollback) from failure
 
-    def check(self, network_name: str, attachment: Attachment) -> None:
+    def check(
+        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+    ) -> None:
         """Run CHECK along the chain, with the configuration and arguments of the ADD.
+
+        Args:
+            network_name: The network.
+            attachment: Whose.
+            fallback: The network, for a bare cached result (libcni before 0.8) that has none.
 
         Raises:
             CacheError: The attachment was never ADDed, or its entry cannot be read.
@@ -146,9 +153,11 @@ class Runtime:
             DriftError: A plugin found a difference (a PluginError too).
             PluginError: A plugin misbehaved.
         """
-        self._run_all(self.plan_check(network_name, attachment))
+        self._run_all(self.plan_check(network_name, attachment, fallback=fallback))
 
-    def plan_check(self, network_name: str, attachment: Attachment) -> list[Invocation]:
+    def plan_check(
+        self, network_name: str, attachment: Attachment, *, fallback: Network | None = None
+    ) -> list[Invocation]:
         """Return what :meth:`check` would run; it raises what it would raise before."""
         entry = self._cached(network_name, attachment)
         if entry is None or entry.result is None:
@@ -158,8 +167,9 @@ class Runtime:
                 "only what was ADDed can be CHECKed",
             )
         given = replace(entry.attachment, netns=attachment.netns or entry.attachment.netns)
+        network = entry.network if entry.config or fallback is None else fallback
         path = self._path_of_add(entry.path)
-        return plan.check(self._sent(entry.network), given, path, entry.result)
+        return plan.check(self._sent(network), given, path, entry.result)
 
     def delete(
         self,
@@ -216,12 +226,7 @@ class Runtime:
             hint = "its cache entry is gone"
             raise UsageError(f"nothing is known of network {network_name}", hint)
         path = self._path_of_add(path)
-        try:
-            steps = plan.delete(self._sent(network), given, path, result)
-        except IncompatibleVersionError as exc:
-            notes.append(f"the cached result cannot be used: {exc}")
-            steps = plan.delete(self._sent(network), given, path, None)
-        return steps, notes
+        return plan.delete(self._sent(network), given, path, result), notes
 
     def plan_add(self, network: Network, attachment: Attachment) -> list[Invocation]:
         """Return what :meth:`add` would run; only versions are asked for, where there is a choice."""

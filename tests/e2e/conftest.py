@@ -246,7 +246,7 @@ _QUESTIONS = (
     "ip -j -6 rule",
     "nft -j list ruleset 2>/dev/null || :",
     "iptables-save 2>/dev/null || :; ip6tables-save 2>/dev/null || :",
-    "tc qdisc show | sort; cat /proc/sys/net/ipv4/ip_forward "
+    "tc qdisc show | sed 's/ refcnt .*//' | sort; cat /proc/sys/net/ipv4/ip_forward "
     "/proc/sys/net/ipv6/conf/all/forwarding; grep -c ' nsfs nsfs' /proc/self/mountinfo || :",
 )
 _BETWEEN = "-- 8< --\n"
@@ -294,8 +294,9 @@ def _link(link: Mapping[str, object]) -> tuple[object, ...]:
 
 
 def _counts(route: Mapping[str, object]) -> bool:
-    """What the kernel adds for IPv6 comes a second after a link has its first peer."""
-    return bool(route) and not str(route.get("dst", "")).startswith(("fe80:", "ff00:"))
+    """What the kernel adds for IPv6 addresses comes a second after a link has its first peer."""
+    of_kernel = route.get("protocol") == "kernel"
+    return bool(route) and not (of_kernel and "pref" in route)
 
 
 def _route(route: Mapping[str, object]) -> str:

@@ -55,7 +55,10 @@ MALFORMED = {
     "empty": ("", ["empty"]),
     "a comment": ('{\n  // hello\n  "name": "n"}', ["line 2", "column 3"]),
     "two documents": ('{"name": "n"}\n{"name": "m"}', ["line 2"]),
-    "NaN": ('{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "x", "mtu": NaN}]}', ["NaN"]),
+    "NaN": (
+        '{"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "x", "mtu": NaN}]}',
+        ["NaN"],
+    ),
     "BOM": ("\ufeff{}", ["BOM", "byte order mark"]),
     "not UTF-8": (b'{"name": "\xff\xfe"}', ["UTF-8"]),
     "null": ("null", ["object"]),
@@ -312,6 +315,7 @@ def test_a_variable_that_makes_no_sense_is_named(podnet, snapshot, variables, na
 
 # --- plugins
 
+
 def test_a_missing_plugin_is_named_with_where_it_was_looked_for(podnet, conflist, stub, snapshot):
     first = stub("first")
     conflist("n", {"type": "first"}, {"type": "nowhere"})
@@ -372,7 +376,9 @@ def test_when_a_plugin_fails_all_are_deleted_backwards_and_nothing_is_left(
     said = '{"code": 107, "msg": "no luck today", "details": "none at all"}'
     for index, name in enumerate(CHAIN):
         fails = f"[ $CNI_COMMAND = ADD ] && printf %s {_quoted(said)} && exit 1"
-        stub(name, script=f"echo $CNI_COMMAND {name} >> {log}; {fails if index == position else ''}")
+        stub(
+            name, script=f"echo $CNI_COMMAND {name} >> {log}; {fails if index == position else ''}"
+        )
     conflist("n", *({"type": name} for name in CHAIN))
     before = snapshot()
 
@@ -529,6 +535,7 @@ def test_an_address_that_is_taken_is_refused(podnet, conflist, snapshot):
 
 # --- network namespaces
 
+
 @pytest.mark.parametrize(
     "netns",
     [
@@ -569,6 +576,7 @@ def test_a_namespace_file_that_somebody_else_made_is_not_taken_over(podnet, sh, 
 
 
 # --- pods
+
 
 def test_a_pod_of_the_same_name_is_refused_and_the_first_one_is_not_disturbed(
     podnet, conflist, snapshot
@@ -710,7 +718,10 @@ def test_a_difference_is_told_from_a_failure_by_its_status(podnet, conflist):
 
 # --- files
 
-def test_a_read_only_state_directory_is_said_before_anything_is_made(podnet, conflist, sh, snapshot):
+
+def test_a_read_only_state_directory_is_said_before_anything_is_made(
+    podnet, conflist, sh, snapshot
+):
     conflist("n", BRIDGE)
     sh("mkdir /var/lib/podnet; mount -t tmpfs -o ro none /var/lib/podnet")
     before = snapshot()
@@ -906,6 +917,7 @@ def test_without_root_podnet_can_still_look(podnet, conflist, command):
 
 
 # --- interrupts
+
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]

@@ -19,7 +19,6 @@ from podnet.kernel import namespaces
 pytestmark = pytest.mark.root
 
 LIMITS = ("--bandwidth", "ingress=100M,egress=100M")
-FROM_DEBIAN = {"CNI_PATH": "/usr/lib/cni"}
 
 
 def _host_local(subnet):
@@ -49,14 +48,13 @@ CHAINS = {
             "ipam": {
                 "type": "host-local",
                 "ranges": [[{"subnet": "10.70.0.0/16"}], [{"subnet": "fd00:70::/64"}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
             }
         }
     ],
     "bridge, portmap": [BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}],
     "bridge, firewall": [BRIDGE, {"type": "firewall"}],
     "bridge, firewall in one bridge": [
-        BRIDGE | {"isDefaultGateway": True},
+        BRIDGE,
         {"type": "firewall", "ingressPolicy": "same-bridge"},
     ],
     "bridge, bandwidth": [
@@ -110,8 +108,9 @@ def test_a_chain_is_made_checked_probed_and_deleted_and_leaves_nothing(
 ):
     chain = CHAINS[name]
     conflist("n", *chain)
-    debian("create", "web", "db")
-    debian("delete", "--all")
+    # One after the other: Debian's plugins race for the chains that all pods share.
+    debian("create", "web", "db", "--jobs", "1")
+    debian("delete", "--all", "--jobs", "1")
     before = snapshot()
 
     debian("create", "web", "db")
@@ -156,6 +155,9 @@ def test_debian_and_embedded_plugins_delete_what_the_other_made(
     podnet("--plugin-dir", debian_plugins, "check", "web")
     podnet("--plugin-dir", debian_plugins, "delete", "web")
     podnet("delete", "db")
+    # host-local's index learns from its next own call what Debian's host-local did.
+    podnet("create", "web")
+    podnet("delete", "web")
 
     assert settled(before) == before
 
@@ -231,7 +233,7 @@ def test_attaching_and_detaching_leave_the_other_attachments_undisturbed(
         "ip -n web -j route show table all dev $dev; done"
     )
     time.sleep(2)  # until IPv6 has settled by itself
-    before = [_without_lifetimes(line) for line in sh(look).splitlines()]
+    before = [json.loads(line) for line in sh(look).splitlines()]
     address = _address(debian, "web")
     with (
         node.run(_listener, "/run/netns/web", address, 80) as listening,
@@ -247,14 +249,10 @@ def test_attaching_and_detaching_leave_the_other_attachments_undisturbed(
         client.sendall(b"detached")
         assert served.recv(8) == b"detached"
 
-    assert [_without_lifetimes(line) for line in sh(look).splitlines()] == before
+    assert [json.loads(line) for line in sh(look).splitlines()] == before
     [web] = debian.json("list")["items"]
     assert web["interfaces"] == ["eth0", "eth1"]
     assert "eth2" not in sh("ip -n web link")
-
-
-def _without_lifetimes(line):
-    return json.loads(line)
 
 
 def test_an_interface_in_the_middle_can_go_and_come_again(
@@ -359,7 +357,8 @@ def test_a_hundred_pods_eight_at_a_time_leave_the_kernel_as_it_was(world, snapsh
         podnet(*options, "check", *names, "--jobs", "8")
         for source, target in zip(names, [*names[1:], "peer"], strict=True):
             podnet("probe", source, target, "--tcp", "80")
-            podnet("probe", "@node", source, "--icmp")
+        for target in names[::5]:
+            podnet("probe", "@node", target, "--icmp")
         podnet(*options, "delete", *names, "--jobs", "8")
 
         assert _without_duplicates(settled(snapshot())) == before

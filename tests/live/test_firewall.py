@@ -40,7 +40,7 @@ def test_a_chain_without_rules_is_empty_and_an_absent_one_is_none(node):
 
 
 def test_a_transaction_is_whole_or_nothing(node):
-    with pytest.raises(NftError, match="^nft: "):
+    with pytest.raises(NftError, match=r"^nft: "):
         node.run(firewall.apply, CHAIN + "add rule inet demo nowhere accept\n")
 
     assert node.run(firewall.rules, "inet", "demo", "forward") is None

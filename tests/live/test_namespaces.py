@@ -16,11 +16,12 @@ from podnet.errors import MissingError, PodnetError
 from podnet.kernel import links, namespaces
 from podnet.kernel.namespaces import OWN, identity
 from podnet.kernel.netlink import Netlink
+from podnet.node import Node
 
 POD = Path("/run/netns/pod")
 
 
-def _links_there(path):
+def _links_there(path: Path) -> dict[str, bool]:
     with namespaces.entered(str(path)), Netlink() as netlink:
         return {link.name: link.up for link in links.every(netlink)}
 
@@ -49,14 +50,14 @@ def test_a_taken_path_is_refused_and_left_alone(node):
     node.run(namespaces.create, POD)
     before = node.run(identity, str(POD))
 
-    with pytest.raises(PodnetError, match="^/run/netns/pod exists already"):
+    with pytest.raises(PodnetError, match=r"^/run/netns/pod exists already"):
         node.run(namespaces.create, POD)
 
     assert node.run(identity, str(POD)) == before
 
 
 def test_a_namespace_that_cannot_be_made_leaves_no_file(node, monkeypatch):
-    def refuse(*_args, **_options):
+    def refuse(*_args: object, **_options: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr("podnet.kernel.libc.mount", refuse)
@@ -234,15 +235,19 @@ def test_entering_what_is_not_there_changes_nothing(node):
     assert node.run(visit)
 
 
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_visit_leaks_no_descriptor(node):
     node.run(namespaces.create, POD)
 
     def visit():
-        before = len(os.listdir("/proc/self/fd"))
+        before = _open_files()
         for _ in range(20):
             with namespaces.entered(str(POD)):
                 pass
-        return len(os.listdir("/proc/self/fd")) - before
+        return _open_files() - before
 
     assert node.run(visit) == 0
 
@@ -256,7 +261,7 @@ def test_in_thread_returns_what_the_function_returns():
 
 
 def test_in_thread_raises_what_the_function_raises():
-    def fail():
+    def fail() -> None:
         raise KeyError("from the thread")
 
     with pytest.raises(KeyError, match="from the thread"):
@@ -264,7 +269,7 @@ def test_in_thread_raises_what_the_function_raises():
 
 
 def test_in_thread_passes_even_a_keyboard_interrupt_on():
-    def interrupt():
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -291,7 +296,7 @@ def test_what_in_thread_does_to_its_namespace_stays_there(node):
 # A process that becomes a command
 
 
-def _execute_in(node, *command):
+def _execute_in(node: Node, *command: str) -> "subprocess.CompletedProcess[str]":
     script = (
         "import sys; from pathlib import Path; from podnet.kernel import namespaces; "
         "namespaces.execute_in(Path(sys.argv[1]), sys.argv[2:])"

@@ -7,8 +7,12 @@ import errno
 import os
 import struct
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyroute2 import IPRoute
@@ -17,6 +21,7 @@ from podnet.kernel import addresses, links, namespaces, routes
 from podnet.kernel.addresses import IFA_F_NODAD, IFA_F_PERMANENT, IFA_F_TENTATIVE
 from podnet.kernel.netlink import DumpInterruptedError, Netlink, NetlinkError
 from podnet.kernel.routes import Route
+from podnet.node import Node
 
 MAC = "02:11:22:33:44:55"
 OTHER = Path("/run/netns/other")
@@ -24,7 +29,7 @@ AF_INET, AF_INET6 = 2, 10
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 
 
-def _inside(node, act):
+def _inside(node: Node, act: Callable[[Netlink, IPRoute], Any]) -> Any:
     """Run *act* in the Node with a socket of ours and one of pyroute2's."""
 
     def work():
@@ -34,18 +39,18 @@ def _inside(node, act):
     return node.run(work)
 
 
-def _seen(ipr, name):
+def _seen(ipr: IPRoute, name: str) -> Any:
     """What pyroute2 says about one link."""
     [link] = ipr.link("get", ifname=name)
     return link
 
 
-def _index(ipr, name):
+def _index(ipr: IPRoute, name: str) -> Any:
     [index] = ipr.link_lookup(ifname=name)
     return index
 
 
-def _veth(netlink, name="eth0", peer="veth1", **options):
+def _veth(netlink: Netlink, name: str = "eth0", peer: str = "veth1", **options: Any) -> None:
     """A pair within one namespace."""
     own = os.open(namespaces.OWN, os.O_RDONLY)
     try:
@@ -54,12 +59,18 @@ def _veth(netlink, name="eth0", peer="veth1", **options):
         os.close(own)
 
 
-def _dummyless_link(netlink, name="eth0"):
+def _found(netlink: Netlink, name: str) -> links.Link:
+    link = links.find(netlink, name)
+    assert link is not None, name
+    return link
+
+
+def _live_link(netlink: Netlink, name: str = "eth0") -> int:
     """A link that is up and can have addresses: one end of a pair."""
     _veth(netlink, name, f"{name}p")
     for end in (name, f"{name}p"):
-        links.set_up(netlink, links.find(netlink, end).index)
-    return links.find(netlink, name).index
+        links.set_up(netlink, _found(netlink, end).index)
+    return _found(netlink, name).index
 
 
 # Links: ours made, pyroute2 reads
@@ -83,8 +94,8 @@ def test_a_bridge_s_own_address_stays_when_ports_come_and_go(node):
     def act(netlink, ipr):
         links.add_bridge(netlink, "br0", mac=MAC)
         _veth(netlink, mac="02:00:00:00:00:01")
-        index = links.find(netlink, "eth0").index
-        links.add_port(netlink, index, bridge=links.find(netlink, "br0").index)
+        index = _found(netlink, "eth0").index
+        links.add_port(netlink, index, bridge=_found(netlink, "br0").index)
         with_port = _seen(ipr, "br0").get("IFLA_ADDRESS")
         links.delete(netlink, "eth0")
         return with_port, _seen(ipr, "br0").get("IFLA_ADDRESS")
@@ -129,7 +140,7 @@ def test_what_a_port_may_do_is_set_and_unset(node):
     def act(netlink, ipr):
         links.add_bridge(netlink, "br0")
         _veth(netlink)
-        index, bridge = (links.find(netlink, name).index for name in ("eth0", "br0"))
+        index, bridge = (_found(netlink, name).index for name in ("eth0", "br0"))
         links.add_port(netlink, index, bridge=bridge, hairpin=True, isolated=True)
         on = _seen(ipr, "eth0")
         links.set_port(netlink, index, hairpin=False, isolated=False)
@@ -137,7 +148,7 @@ def test_what_a_port_may_do_is_set_and_unset(node):
 
     bridge, on, off = _inside(node, act)
 
-    def port(link, name):
+    def port(link: Any, name: str) -> Any:
         data = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA")
         return data.get(name)
 
@@ -149,7 +160,7 @@ def test_what_a_port_may_do_is_set_and_unset(node):
 def test_alias_promiscuity_mac_mtu_and_up_are_set_one_by_one(node):
     def act(netlink, ipr):
         links.add_bridge(netlink, "br0")
-        index = links.find(netlink, "br0").index
+        index = _found(netlink, "br0").index
         links.set_alias(netlink, index, "podnet: ü")
         links.set_promiscuous(netlink, index)
         links.set_mac(netlink, index, MAC)
@@ -204,8 +215,8 @@ def test_find_reads_every_field_of_a_link_that_pyroute2_made(node):
 
 def test_a_link_is_operationally_up_when_both_ends_are(node):
     def act(netlink, ipr):
-        _dummyless_link(netlink)
-        return links.find(netlink, "eth0").operstate
+        _live_link(netlink)
+        return _found(netlink, "eth0").operstate
 
     assert _inside(node, act) == "up"
 
@@ -214,8 +225,7 @@ def test_find_asks_for_one_name_among_hundreds(node):
     def act(netlink, ipr):
         for number in range(60):
             links.add_bridge(netlink, f"br{number}")
-        asked = links.find(netlink, "br40")
-        return asked.index, _index(ipr, "br40")
+        return _found(netlink, "br40").index, _index(ipr, "br40")
 
     ours, theirs = _inside(node, act)
 
@@ -269,7 +279,7 @@ def test_anything_else_is_no_hardware_address(mac):
 
 def test_an_ipv4_address_gets_the_subnet_s_broadcast_address(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         addresses.add(netlink, index, ip_interface("10.1.2.3/22"))
         [shown] = ipr.get_addr(index=index, family=AF_INET)
         return shown
@@ -286,7 +296,7 @@ def test_a_31_and_a_32_have_no_broadcast_address(node, prefix):
     """RFC 3021."""
 
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         addresses.add(netlink, index, ip_interface(f"10.1.2.2/{prefix}"))
         [shown] = ipr.get_addr(index=index, family=AF_INET)
         return shown.get("IFA_BROADCAST")
@@ -296,7 +306,7 @@ def test_a_31_and_a_32_have_no_broadcast_address(node, prefix):
 
 def test_an_ipv6_address_without_duplicate_detection_is_usable_at_once(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         addresses.add(netlink, index, ip_interface("fd00::2/64"), flags=IFA_F_NODAD)
         addresses.add(netlink, index, ip_interface("fd00::3/64"))
         shown = ipr.get_addr(index=index, family=AF_INET6)
@@ -310,7 +320,7 @@ def test_an_ipv6_address_without_duplicate_detection_is_usable_at_once(node):
 
 def test_addresses_that_pyroute2_gave_are_read_with_flags_and_scope(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         ipr.addr("add", index=index, address="10.1.0.2", prefixlen=24, scope=253)
         ipr.addr("add", index=index, address="fd00::2", prefixlen=64, flags=IFA_F_NODAD)
         listed = [addresses.of(netlink, index, family) for family in (4, 6, 0)]
@@ -327,7 +337,7 @@ def test_addresses_that_pyroute2_gave_are_read_with_flags_and_scope(node):
 
 def test_the_local_end_of_a_point_to_point_address_is_the_address(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         ipr.addr("add", index=index, local="10.1.0.1", address="10.1.0.2", prefixlen=32)
         return [str(address.interface) for address in addresses.of(netlink, index, 4)]
 
@@ -336,7 +346,7 @@ def test_the_local_end_of_a_point_to_point_address_is_the_address(node):
 
 def test_addresses_of_another_link_are_not_listed(node):
     def act(netlink, ipr):
-        one, two = _dummyless_link(netlink, "eth0"), _dummyless_link(netlink, "eth1")
+        one, two = _live_link(netlink, "eth0"), _live_link(netlink, "eth1")
         addresses.add(netlink, one, ip_interface("10.1.0.1/24"))
         addresses.add(netlink, two, ip_interface("10.2.0.1/24"))
         return [str(address.interface) for address in addresses.of(netlink, two, 4)]
@@ -346,7 +356,7 @@ def test_addresses_of_another_link_are_not_listed(node):
 
 def test_delete_of_an_absent_address_returns_false(node):
     def act(netlink, ipr):
-        index, address = _dummyless_link(netlink), ip_interface("10.1.0.1/24")
+        index, address = _live_link(netlink), ip_interface("10.1.0.1/24")
         addresses.add(netlink, index, address)
         done = [addresses.delete(netlink, index, address) for _ in range(2)]
         return [*done, addresses.delete(netlink, 4711, address)], ipr.get_addr(
@@ -383,7 +393,7 @@ def test_delete_of_an_absent_address_returns_false(node):
 )
 def test_a_route_of_ours_is_what_pyroute2_reads(node, route, expected):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         addresses.add(netlink, index, ip_interface("10.1.0.2/24"))
         addresses.add(netlink, index, ip_interface("fd00::2/64"), flags=IFA_F_NODAD)
         mine = _with_oif(route, index)
@@ -416,14 +426,13 @@ def test_a_route_of_ours_is_what_pyroute2_reads(node, route, expected):
     assert found == [_with_oif(route, index, priority=mine.priority or usual)]
 
 
-def _with_oif(route, index, **changes):
-    fields = {name: getattr(route, name) for name in Route.__slots__}
-    return Route(**fields | {"oif": index} | changes)
+def _with_oif(route: Route, index: int, **changes: Any) -> Route:
+    return replace(route, oif=index, **changes)
 
 
 def test_a_route_that_pyroute2_made_is_read_with_every_field(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         addresses.add(netlink, index, ip_interface("10.1.0.2/24"))
         ipr.route(
             "add",
@@ -459,7 +468,7 @@ def test_a_route_that_pyroute2_made_is_read_with_every_field(node):
 
 def test_routes_are_of_one_link_and_unicast_only(node):
     def act(netlink, ipr):
-        one, two = _dummyless_link(netlink, "eth0"), _dummyless_link(netlink, "eth1")
+        one, two = _live_link(netlink, "eth0"), _live_link(netlink, "eth1")
         addresses.add(netlink, one, ip_interface("10.1.0.1/24"))
         addresses.add(netlink, two, ip_interface("10.2.0.1/24"))
         ipr.route("add", dst="10.66.0.0/16", type="blackhole")
@@ -471,7 +480,7 @@ def test_routes_are_of_one_link_and_unicast_only(node):
 
 def test_delete_of_an_absent_route_returns_false(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         route = Route(dst=ip_network("10.9.0.0/16"), oif=index, table=70_000, priority=3)
         routes.add(netlink, route)
         done = [routes.delete(netlink, route) for _ in range(2)]
@@ -485,7 +494,7 @@ def test_delete_of_an_absent_route_returns_false(node):
 
 def test_an_error_says_what_was_done_and_has_the_kernel_s_errno(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         with pytest.raises(NetlinkError) as raised:
             links.set_mtu(netlink, index, 1)
         return raised.value
@@ -501,11 +510,11 @@ def test_what_is_there_already_is_a_file_exists_error(node, again):
     """Whoever makes something that another process may make, too, waits for this one."""
 
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         make = {
-            "link": lambda: links.add_bridge(netlink, "br0"),
-            "address": lambda: addresses.add(netlink, index, ip_interface("10.1.0.2/24")),
-            "route": lambda: routes.add(netlink, Route(dst=ip_network("10.9.0.0/16"), oif=index)),
+            "link": partial(links.add_bridge, netlink, "br0"),
+            "address": partial(addresses.add, netlink, index, ip_interface("10.1.0.2/24")),
+            "route": partial(routes.add, netlink, Route(dst=ip_network("10.9.0.0/16"), oif=index)),
         }[again]
         make()
         with pytest.raises(FileExistsError) as raised:
@@ -521,7 +530,7 @@ def test_what_is_there_already_is_a_file_exists_error(node, again):
 
 def test_an_error_has_the_kernel_s_own_explanation(node):
     def act(netlink, ipr):
-        index = _dummyless_link(netlink)
+        index = _live_link(netlink)
         with pytest.raises(NetlinkError) as raised:
             routes.add(
                 netlink, Route(dst=ip_network("10.9.0.0/16"), gw=ip_address("10.77.0.1"), oif=index)
@@ -532,8 +541,7 @@ def test_an_error_has_the_kernel_s_own_explanation(node):
 
     assert error.errno == errno.ENETUNREACH
     assert str(error.strerror) == (
-        "add route 10.9.0.0/16 via 10.77.0.1: Network is unreachable "
-        "(Nexthop has invalid gateway)"
+        "add route 10.9.0.0/16 via 10.77.0.1: Network is unreachable (Nexthop has invalid gateway)"
     )
 
 
@@ -542,7 +550,7 @@ def test_a_socket_is_usable_after_an_error(node):
         for _ in range(3):
             with pytest.raises(OSError, match="set MTU 40"):
                 links.set_mtu(netlink, 4711, 40)
-        return links.find(netlink, "lo").name
+        return _found(netlink, "lo").name
 
     assert _inside(node, act) == "lo"
 
@@ -560,7 +568,7 @@ def test_a_dump_while_the_table_changes_has_everything_that_stays(node):
     stable = {f"br{number}" for number in range(60)}
     stop = threading.Event()
 
-    def churn():
+    def churn() -> None:
         with Netlink() as netlink:
             while not stop.is_set():
                 links.add_bridge(netlink, "aaa")
@@ -585,7 +593,7 @@ def test_a_dump_while_the_table_changes_has_everything_that_stays(node):
     assert [stable - names for names in whole] == [set() for _ in whole]
 
 
-def _dumped(netlink):
+def _dumped(netlink: Netlink) -> set[str] | None:
     try:
         return {link.name for link in links.every(netlink)}
     except DumpInterruptedError:
@@ -595,38 +603,43 @@ def _dumped(netlink):
 # What the kernel cannot be made to say on demand
 
 
+Script = list[tuple[int, int, bytes]]
+
+
 class ScriptedSocket:
     """A netlink socket whose kernel answers each request with the next of *answers*."""
 
-    def __init__(self, answers):
+    def __init__(self, answers: Sequence[Script]) -> None:
         self.answers = list(answers)
         self.requests = 0
 
-    def bind(self, address):
-        pass
+    def bind(self, address: object) -> None:
+        """Be bound."""
 
-    def setsockopt(self, *option):
-        pass
+    def setsockopt(self, *option: int) -> None:
+        """Take any option."""
 
-    def send(self, message):
+    def send(self, message: bytes) -> None:
+        """Count it."""
         self.requests += 1
 
-    def recv(self, size):
+    def recv(self, size: int) -> bytes:
+        """Answer, in the header of the last request."""
         parts = []
         for kind, flags, payload in self.answers[min(self.requests, len(self.answers)) - 1]:
             parts.append(struct.pack("=IHHII", 16 + len(payload), kind, flags, self.requests, 0))
             parts.append(payload)
         return b"".join(parts)
 
-    def close(self):
-        pass
+    def close(self) -> None:
+        """Be closed."""
 
 
 LINK, DONE, INTERRUPTED = 16, 3, 0x10
 GOOD = [(LINK, 2, b"link"), (DONE, 2, bytes(4))]
 
 
-def _scripted(monkeypatch, *answers):
+def _scripted(monkeypatch: pytest.MonkeyPatch, *answers: Script) -> tuple[Netlink, ScriptedSocket]:
     scripted = ScriptedSocket(answers)
     monkeypatch.setattr("podnet.kernel.netlink.socket.socket", lambda *_: scripted)
     return Netlink(), scripted

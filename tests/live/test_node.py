@@ -22,25 +22,29 @@ from podnet.node import Node, Nodes
 OWN_DIRECTORIES = ("/run", "/var/lib", "/etc/cni")
 
 
-def _identities():
+def _identities() -> dict[str, tuple[int, int]]:
     return {kind: identity(f"/proc/thread-self/ns/{kind}") for kind in worlds.KINDS}
 
 
-def _machine():
+def _machine() -> tuple[str, ...]:
     """What a Node must not change: mounts, named namespaces, links, host name."""
     mounts = Path("/proc/self/mountinfo").read_text()
     commands = (["ip", "netns", "list"], ["ip", "-o", "link"], ["hostname"])
     return mounts, *(subprocess.check_output(command, text=True) for command in commands)
 
 
-def _add_bridge(name):
+def _add_bridge(name: str) -> None:
     with Netlink() as netlink:
         links.add_bridge(netlink, name)
 
 
-def _link_names():
+def _link_names() -> set[str]:
     with Netlink() as netlink:
         return {link.name for link in links.every(netlink)}
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # In memory
@@ -138,11 +142,11 @@ def test_many_nodes_live_in_one_process():
 
 def test_a_closed_node_leaves_nothing(node):
     def make_and_close():
-        before = _machine(), len(os.listdir("/proc/self/fd"))
+        before = _machine(), _open_files()
         with Node.in_memory("inner") as inner:
             inner.run(_add_bridge, "br0")
             inner.run(namespaces.create, Path("/run/netns/pod"))
-        return before, (_machine(), len(os.listdir("/proc/self/fd")))
+        return before, (_machine(), _open_files())
 
     before, after = node.run(make_and_close)
 
@@ -159,7 +163,7 @@ def test_a_node_inside_a_node_is_no_surprise(node):
 
 @pytest.mark.parametrize("name", ["", ".", "a/b", "-x", "a b", "a\n", "x" * 64])
 def test_what_is_no_hostname_names_no_node(name):
-    with pytest.raises(UsageError, match="^a Node cannot be called"):
+    with pytest.raises(UsageError, match=r"^a Node cannot be called"):
         Node.in_memory(name)
 
 
@@ -255,7 +259,7 @@ def test_named_nodes_see_nothing_of_each_other(node, kept):
 def test_a_name_that_is_taken_is_refused_and_that_node_lives_on(node, kept):
     def live():
         kept.create("n1").close()
-        with pytest.raises(UsageError, match="^there is a Node n1 already") as raised:
+        with pytest.raises(UsageError, match=r"^there is a Node n1 already") as raised:
             kept.create("n1")
         with kept.open("n1") as found:
             return raised.value.hint, found.run(nodes.current)
@@ -266,9 +270,9 @@ def test_a_name_that_is_taken_is_refused_and_that_node_lives_on(node, kept):
 def test_an_unknown_name_is_refused_and_the_known_ones_are_named(node, kept):
     def live():
         kept.create("n1").close()
-        with pytest.raises(UsageError, match="^there is no Node n2") as opened:
+        with pytest.raises(UsageError, match=r"^there is no Node n2") as opened:
             kept.open("n2")
-        with pytest.raises(UsageError, match="^there is no Node n2"):
+        with pytest.raises(UsageError, match=r"^there is no Node n2"):
             kept.delete("n2")
         return opened.value.hint
 
@@ -280,7 +284,7 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_named(node, kept):
 def test_a_bad_name_never_becomes_a_path(tmp_path, act, name):
     found = Nodes(tmp_path / "run", tmp_path / "state")
 
-    with pytest.raises(UsageError, match="^a Node cannot be called"):
+    with pytest.raises(UsageError, match=r"^a Node cannot be called"):
         act(found, name)
 
     assert list(tmp_path.iterdir()) == []
@@ -343,7 +347,7 @@ def test_a_node_that_a_crash_left_half_made_can_be_deleted(node, kept, tmp_path)
         for descriptor in descriptors.values():
             os.close(descriptor)
         listed = kept.names()
-        with pytest.raises(UsageError, match="^there is no Node n1"):
+        with pytest.raises(UsageError, match=r"^there is no Node n1"):
             kept.open("n1")
         for name in listed:
             kept.delete(name)
@@ -368,19 +372,19 @@ def test_named_nodes_can_be_made_whichever_cpu_we_were_made_on(tmp_path):
 
 
 def test_a_node_that_cannot_be_made_leaves_nothing(node, kept, tmp_path, monkeypatch):
-    def refuse(*_args):
+    def refuse(*_args: object) -> None:
         raise PodnetError("no")
 
     monkeypatch.setattr("podnet.kernel.worlds.pin", refuse)
     node.run(kept.names)
-    before = len(os.listdir("/proc/self/fd"))
+    before = _open_files()
 
-    with pytest.raises(PodnetError, match="^no$"):
+    with pytest.raises(PodnetError, match=r"^no$"):
         node.run(kept.create, "n1")
 
     assert node.run(kept.names) == []
     assert list((tmp_path / "state").iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert _open_files() == before
 
 
 def test_a_name_can_be_used_again_and_starts_afresh(node, kept):
@@ -403,7 +407,7 @@ def test_the_directories_of_a_node_may_be_below_those_it_covers(node):
         with found.create("n1") as made:
             made.run(Path("/var/lib/state").write_text, "kept")
             inside = made.run(os.listdir, "/var/lib")
-        on_disk = os.listdir("/var/lib/podnet/nodes/n1/var-lib")
+        on_disk = [path.name for path in Path("/var/lib/podnet/nodes/n1/var-lib").iterdir()]
         found.delete("n1")
         return inside, on_disk
 

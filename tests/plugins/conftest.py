@@ -1,7 +1,9 @@
 """A host in memory, and plugins run on it as a runtime runs them: environment, stdin, a process."""
 
+import errno
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,6 +93,17 @@ class Host:
         return {
             f"{a['local']}/{a['prefixlen']}" for a in listed if not a["local"].startswith("fe80")
         }
+
+    def reaches(self, address: str, *, netns: str, timeout: float = 2) -> bool:
+        """Tell whether *address* answers inside a container: refusing a connection is an answer."""
+
+        def connect() -> int:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with namespaces.entered(netns), socket.socket(family) as client:
+                client.settimeout(timeout)
+                return client.connect_ex((address, 9))
+
+        return self.node.run(connect) == errno.ECONNREFUSED
 
     def leases(self, network: str = "demo") -> dict[str, str]:
         """Return the lease files of a network."""

@@ -7,6 +7,7 @@ import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ OUTSIDE = ("cniVersion", "name", "args", "runtimeConfig")  # keys beside "ipam",
 LAST = "last_reserved_ip.0"
 
 
-def _config(*sets, **more):
+def _config(*sets: Any, **more: Any) -> dict[str, Any]:
     """A configuration with these range sets; of one set, its only range."""
     ranges = [[members] if isinstance(members, dict) else members for members in sets or (RANGE,)]
     outside = {key: more.pop(key) for key in OUTSIDE if key in more}
@@ -23,17 +24,17 @@ def _config(*sets, **more):
     return {"type": "host-local", "ipam": ipam} | outside
 
 
-def _ips(answer):
+def _ips(answer: Any) -> list[str]:
     """The addresses of a result, without prefix lengths."""
     return [ip["address"].partition("/")[0] for ip in answer.result.get("ips", [])]
 
 
-def _add(host, config, *cids, **more):
+def _add(host: Any, config: dict[str, Any], *cids: str, **more: Any) -> list[str]:
     """ADD for each container, in order; the address that each got from the first set."""
     return [_ips(host.call("ADD", config, cid=cid, netns="/x", **more))[0] for cid in cids]
 
 
-def _delete(host, config, cid="c1", **more):
+def _delete(host: Any, config: dict[str, Any], cid: str = "c1", **more: Any) -> None:
     assert host.call("DEL", config, cid=cid, **more).result == {}
 
 
@@ -84,7 +85,9 @@ def test_a_set_s_ranges_are_alternatives_in_order(host):
     config = _config([{"subnet": "10.1.0.0/30"}, {"subnet": "10.2.0.0/30"}])
 
     assert _add(host, config, "c1", "c2") == ["10.1.0.2", "10.2.0.2"]
-    assert host.call("ADD", config, cid="c3").error["msg"].endswith(
+    _, msg = host.call("ADD", config, cid="c3").refusal
+    assert msg == (
+        "failed to allocate for range 0: "
         "no IP addresses available in range set: 10.1.0.1-10.1.0.2,10.2.0.1-10.2.0.2"
     )
 
@@ -180,20 +183,19 @@ def test_a_configuration_without_ipam_is_refused(host):
 # Addresses that are asked for
 
 
-ASKED = {
-    "CNI_ARGS": {"CNI_ARGS": "IP=10.1.0.5"},
-    "args.cni": {"args": {"cni": {"ips": ["10.1.0.5"]}}},
-    "the capability": {"runtimeConfig": {"ips": ["10.1.0.5"]}},
-    "with a prefix": {"runtimeConfig": {"ips": ["10.1.0.5/29"]}},
+ASKED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "CNI_ARGS": ({}, {"CNI_ARGS": "IP=10.1.0.5"}),
+    "args.cni": ({"args": {"cni": {"ips": ["10.1.0.5"]}}}, {}),
+    "the capability": ({"runtimeConfig": {"ips": ["10.1.0.5"]}}, {}),
+    "with a prefix": ({"runtimeConfig": {"ips": ["10.1.0.5/29"]}}, {}),
 }
 
 
 @pytest.mark.parametrize("way", ASKED)
 def test_an_address_may_be_asked_for(host, way):
-    asked = dict(ASKED[way])
-    environment = {"CNI_ARGS": asked.pop("CNI_ARGS")} if "CNI_ARGS" in asked else {}
+    config, environment = ASKED[way]
 
-    assert _ips(host.call("ADD", _config(**asked), **environment)) == ["10.1.0.5"]
+    assert _ips(host.call("ADD", _config(**config), **environment)) == ["10.1.0.5"]
 
 
 def test_the_next_one_follows_what_was_asked_for(host):
@@ -214,7 +216,10 @@ def test_one_address_may_be_asked_for_in_each_set(host):
     ("asked", "text"),
     [
         (["10.1.0.1"], "requested ip 10.1.0.1 is subnet's gateway"),
-        (["10.1.0.2"], "requested IP address 10.1.0.2 is not available in range set 10.1.0.1-10.1.0.6"),
+        (
+            ["10.1.0.2"],
+            "requested IP address 10.1.0.2 is not available in range set 10.1.0.1-10.1.0.6",
+        ),
         (["10.9.0.1"], "failed to allocate all requested IPs: 10.9.0.1"),
         (["10.1.0.4", "10.1.0.5"], "failed to allocate all requested IPs: 10.1.0.5"),
     ],
@@ -285,23 +290,21 @@ def test_the_reference_gives_the_same_answers(host, debian_plugins):
         )
         assert ours.status == theirs.status, (verb, config)
         if ours.status == 0:
-            assert ours.result == {
-                k: v for k, v in theirs.result.items() if (k, v) != ("dns", {})
-            }
+            assert ours.result == {k: v for k, v in theirs.result.items() if (k, v) != ("dns", {})}
         else:
             assert _essence(ours) in _essence(theirs), (verb, config)
 
 
-def _essence(answer):
+def _essence(answer: Any) -> str:
     """An error's text without what only one of the two says around it."""
-    text = answer.error["msg"]
+    text = str(answer.error["msg"])
     return text.split(": ", 1)[1] if text.startswith("invalid range set") else text
 
 
 # On disk
 
 
-def _modes(directory):
+def _modes(directory: Path) -> dict[str, str]:
     return {
         path.name: oct(stat.S_IMODE(path.stat().st_mode))
         for path in [directory, *directory.iterdir()]
@@ -400,7 +403,10 @@ def test_the_index_follows_changes_by_others(host):
 def test_a_lease_that_others_gave_to_somebody_else_is_not_released(host):
     config = _config()
     _add(host, config, "c1")
-    host.sh(f"cd {host.root}/demo; touch -r . /run/t; printf 'c9\\r\\neth0' > 10.1.0.2; touch -r /run/t .")
+    host.sh(
+        f"cd {host.root}/demo; touch -r . /run/time; printf 'c9\\r\\neth0' > 10.1.0.2; "
+        "touch -r /run/time ."
+    )
 
     _delete(host, config, "c1")
 
@@ -655,3 +661,17 @@ def test_configurations_may_come_as_any_json(host):
     printed = host.call("ADD", json.loads(json.dumps(config))).result
 
     assert printed["ips"] == [{"address": "10.1.0.2/29", "gateway": "10.1.0.1"}]
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0"])
+def test_the_middle_versions_spell_the_family(host, version):
+    config = _config(RANGE, {"subnet": "fd00::/64"}, cniVersion=version)
+
+    assert host.call("ADD", config).result == {
+        "cniVersion": version,
+        "ips": [
+            {"version": "4", "address": "10.1.0.2/29", "gateway": "10.1.0.1"},
+            {"version": "6", "address": "fd00::2/64", "gateway": "fd00::1"},
+        ],
+        "dns": {},
+    }

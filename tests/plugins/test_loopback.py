@@ -1,14 +1,16 @@
 """loopback: lo up, and nothing else; run as a process, in a host in memory."""
 
+from typing import Any
+
 LOOPBACK = {"type": "loopback"}
 
 
-def _lo_is_up(host, netns):
+def _lo_is_up(host: Any, netns: str) -> bool:
     [lo] = host.ip("link show dev lo", netns=netns)
     return "UP" in lo["flags"]
 
 
-def _down(host, name="c1"):
+def _down(host: Any, name: str = "c1") -> Any:
     netns = host.container(name)
     host.sh("ip link set lo down", netns=netns)
     return netns

@@ -1,6 +1,8 @@
 """The bridge's decisions: its configuration, gateways, and the marks on what it makes (pure)."""
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface
+from typing import Any
 
 import pytest
 
@@ -16,12 +18,12 @@ IPAM = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 
 
-def _config(cni_args="", **keys):
+def _config(cni_args: str = "", **keys: Any) -> BridgeConfig:
     pairs = dict(pair.split("=") for pair in cni_args.split(";") if pair)
     return BridgeConfig.of(Call(verb=Verb.ADD, config=Fields(keys), args=pairs))
 
 
-def _refusal(cni_args="", **keys):
+def _refusal(cni_args: str = "", **keys: Any) -> tuple[int, str]:
     with pytest.raises(CniError) as raised:
         _config(cni_args, **keys)
     return raised.value.code, raised.value.msg
@@ -128,14 +130,16 @@ def test_an_argument_that_the_bridge_does_not_know_is_refused_unless_it_may_be_i
 # Gateways
 
 
-def _assigned(*ips, routes=()):
+def _assigned(
+    *ips: tuple[str, str | None], routes: Sequence[tuple[str, str | None]] = ()
+) -> Result:
     return Result(
         ips=tuple(IPConfig(ip_interface(ip), ip_address(gw) if gw else None) for ip, gw in ips),
         routes=tuple(Route(ip_interface(d), ip_address(gw) if gw else None) for d, gw in routes),
     )
 
 
-def _routes(result):
+def _routes(result: Result) -> list[tuple[str, str | None]]:
     return [(str(route.dst), str(route.gw) if route.gw else None) for route in result.routes]
 
 

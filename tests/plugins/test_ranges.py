@@ -11,15 +11,17 @@ from podnet.cni.wire import Fields
 from podnet_plugins.ranges import Range, RangeSet, read_sets
 
 
-def _range(**keys):
+def _range(**keys: object) -> Range:
     return Range.of(Fields(keys))
 
 
-def _sets(ipam, runtime_config=None):
+def _sets(
+    ipam: dict[str, object], runtime_config: dict[str, object] | None = None
+) -> tuple[RangeSet, ...]:
     return read_sets(Fields(ipam), Fields(runtime_config or {}))
 
 
-def _walked(ranges, last=None):
+def _walked(ranges: list[Range], last: str | None = None) -> list[str]:
     chosen = RangeSet.of(ranges, 0)
     return [str(address) for address, _ in chosen.walk(ip_address(last) if last else None)]
 
@@ -72,8 +74,10 @@ def test_the_smallest_subnets_leave_two_bits(subnet):
         ({"subnet": "fd00::/127"}, "Network fd00::/127 too small to allocate from"),
         (
             {"subnet": "10.1.0.5/24"},
-            "Network has host bits set. For a subnet mask of length 24 "
-            "the network address is 10.1.0.0",
+            (
+                "Network has host bits set. For a subnet mask of length 24 "
+                "the network address is 10.1.0.0"
+            ),
         ),
         ({"subnet": ""}, "invalid subnet ''"),
         ({"subnet": "10.1.0.0"}, "invalid subnet '10.1.0.0'"),
@@ -116,7 +120,7 @@ def test_ranges_of_one_set_are_of_one_family():
 def test_ranges_of_one_set_do_not_overlap():
     ranges = [{"subnet": "10.1.0.0/24"}, {"subnet": "10.1.0.0/16", "rangeStart": "10.1.0.200"}]
 
-    with pytest.raises(InvalidConfigError, match="^invalid range set 0: .* overlap"):
+    with pytest.raises(InvalidConfigError, match=r"^invalid range set 0: .* overlap"):
         _sets({"ranges": [ranges]})
 
 
@@ -132,7 +136,7 @@ def test_ranges_of_one_subnet_may_stand_side_by_side():
 
 
 def test_sets_do_not_overlap():
-    with pytest.raises(InvalidConfigError, match="^range set 0 overlaps with 1"):
+    with pytest.raises(InvalidConfigError, match=r"^range set 0 overlaps with 1"):
         _sets({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.1.0.0/25"}]]})
 
 
@@ -142,7 +146,7 @@ def test_a_set_is_never_empty():
 
 
 def test_a_configuration_without_ranges_is_refused():
-    with pytest.raises(InvalidConfigError, match="^no IP ranges specified"):
+    with pytest.raises(InvalidConfigError, match=r"^no IP ranges specified"):
         _sets({"type": "host-local"})
 
 
@@ -212,7 +216,7 @@ def test_a_walk_of_a_huge_range_costs_nothing_before_it_is_walked():
 
 
 @st.composite
-def _range_sets(draw):
+def _range_sets(draw: st.DrawFn) -> RangeSet:
     """Up to three ranges of a few dozen addresses, each in a subnet of its own."""
     ranges = []
     for subnet in range(draw(st.integers(1, 3))):

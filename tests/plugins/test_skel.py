@@ -5,7 +5,9 @@ The spec is SPEC sections 2 and 4 and, where that is silent, the reference's ske
 
 import json
 import sys
+from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,9 @@ import podnet
 import podnet_plugins
 from podnet.cni import versions
 from podnet.cni.errors import CniError
-from podnet.cni.result import IPConfig, Result, ip_interface
+from podnet.cni.result import IPConfig, Result
 from podnet_plugins import skel
-from podnet_plugins.skel import Plugin, respond
+from podnet_plugins.skel import Call, Plugin, respond
 
 CONFIG = {"cniVersion": "1.1.0", "name": "demo", "type": "probe"}
 ENVIRONMENT = {
@@ -30,30 +32,39 @@ VERBS = ["ADD", "CHECK", "DEL", "GC", "STATUS"]
 class Probe:
     """A plugin that keeps what it was called with."""
 
-    def __init__(self, result=None):
-        self.calls = []
-        self.result = result or Result(ips=(IPConfig(ip_interface("10.1.0.2/24")),))
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
 
-    def add(self, call):
+    def add(self, call: Call) -> Result:
+        """Assign an address."""
         self.calls.append(call)
-        return self.result
+        return Result(ips=(IPConfig(ip_interface("10.1.0.2/24")),))
 
-    def other(self, call):
+    def other(self, call: Call) -> None:
+        """Be any other verb."""
         self.calls.append(call)
 
-    def plugin(self, **changes):
+    def plugin(self, **changes: Any) -> Plugin:
+        """Return it as a plugin, some of its verbs or versions changed."""
         verbs = {"check": self.other, "delete": self.other, "gc": self.other, "status": self.other}
-        return Plugin("probe", **{"add": self.add} | verbs | changes)
+        given: dict[str, Any] = {"add": self.add} | verbs | changes
+        return Plugin("probe", **given)
 
 
-def _respond(verb, config=None, environment=None, probe=None, **changes):
+def _respond(
+    verb: str,
+    config: dict[str, object] | bytes | None = None,
+    environment: dict[str, str | None] | None = None,
+    probe: Probe | None = None,
+    **changes: Any,
+) -> Any:
     stdin = config if isinstance(config, bytes) else json.dumps(CONFIG | (config or {})).encode()
     variables = ENVIRONMENT | {"CNI_COMMAND": verb} | (environment or {})
     plugin = (probe or Probe()).plugin(**changes)
     return respond(plugin, {k: v for k, v in variables.items() if v is not None}, lambda: stdin)
 
 
-def _refusal(*args, **kwargs):
+def _refusal(*args: Any, **kwargs: Any) -> tuple[int, str]:
     with pytest.raises(CniError) as raised:
         _respond(*args, **kwargs)
     return raised.value.code, raised.value.msg
@@ -151,7 +162,7 @@ def test_broken_json_is_code_6():
 
 
 def test_stdin_that_cannot_be_read_is_code_5():
-    def broken():
+    def broken() -> bytes:
         raise OSError("gone")
 
     with pytest.raises(CniError, match="error reading from stdin: gone") as raised:
@@ -165,7 +176,7 @@ def test_the_checks_come_in_the_reference_s_order():
     wrong = {"CNI_CONTAINERID": "a/b", "CNI_IFNAME": ".."}
     bad = {"name": "", "cniVersion": "9.9.9"}
 
-    def msg(config, environment):
+    def msg(config: Any, environment: dict[str, str]) -> str:
         return _refusal("ADD", config, environment)[1]
 
     assert msg(b"", wrong | {"CNI_PATH": ""}) == "required env variables [CNI_PATH] missing"
@@ -213,7 +224,7 @@ def test_a_result_is_printed_in_the_configuration_s_version(version):
 
 
 def test_version_answers_without_stdin_and_without_parameters():
-    def never():
+    def never() -> bytes:
         raise AssertionError("stdin was read")
 
     answer = respond(Probe().plugin(), {"CNI_COMMAND": "VERSION"}, never)
@@ -227,7 +238,7 @@ def test_a_plugin_may_speak_fewer_versions():
         Probe().plugin(versions=only), {"CNI_COMMAND": "VERSION"}, lambda: b"never read"
     )
 
-    assert answer["supportedVersions"] == ["0.4.0"]
+    assert answer == {"cniVersion": "1.1.0", "supportedVersions": ["0.4.0"]}
     assert _refusal("ADD", {"cniVersion": "1.0.0"}, versions=only)[0] == 1
 
 
@@ -260,7 +271,7 @@ def test_prev_result_without_a_version_is_of_the_configuration_s():
 
     _respond("CHECK", {"cniVersion": "0.4.0", "prevResult": previous}, probe=probe)
 
-    assert probe.calls[0].prev_result.cni_version == "0.4.0"
+    assert probe.calls[0].require_prev_result().cni_version == "0.4.0"
 
 
 def test_a_plugin_that_passes_prev_result_on_prints_it_in_the_configuration_s_version():
@@ -428,9 +439,9 @@ def test_what_a_plugin_logs_is_on_stderr_and_the_result_alone_on_stdout(host, tm
     assert (answer.stderr, answer.result) == ("busy\n", {"cniVersion": "1.1.0"})
 
 
-def _run_plugin(host, tmp_path, body):
+def _run_plugin(host: Any, tmp_path: Path, body: str) -> Any:
     """Run a plugin whose ADD is *body*, written with the skeleton as anybody would."""
-    roots = [str(Path(module.__file__).parents[1]) for module in (podnet, podnet_plugins)]
+    roots = [str(Path(str(module.__file__)).parents[1]) for module in (podnet, podnet_plugins)]
     plugin = tmp_path / "probe"
     plugin.write_text(
         f"#!{sys.executable}\n"

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,6 +167,17 @@ def test_a_trace_is_started_where_there_is_none(tmp_path):
     assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
 
 
+def test_all_that_one_executor_runs_is_one_trace(tmp_path):
+    stub_plugin(tmp_path, "stub")
+    runner = executor(tmp_path)
+
+    traces = [runner.run(request()).traceparent.split("-") for _ in range(2)]
+    other = executor(tmp_path).run(request()).traceparent.split("-")
+
+    assert traces[0][1] == traces[1][1] != other[1]
+    assert traces[0][2] != traces[1][2]
+
+
 def test_a_plugin_has_a_process_group_of_its_own(tmp_path):
     stub_plugin(tmp_path, "stub", script='cut -d" " -f5 /proc/$$/stat; echo $$')
 
@@ -258,6 +271,25 @@ def test_stderr_is_kept_next_to_stdout(tmp_path):
     assert outcome.ending == "exit status 3"
 
 
+def test_plugins_run_for_a_podnet_without_standard_streams(tmp_path):
+    """A service may be started with 0, 1 and 2 closed: the pipes must not end up there."""
+    stub_plugin(tmp_path, "stub", stdout="out", stderr="err")
+    program = (
+        "import sys; from pathlib import Path; from podnet import execute, plan\n"
+        "done = execute.ProcessExecutor(path=(sys.argv[1],)).run(plan.version('stub'))\n"
+        "Path(sys.argv[1], 'told').write_text(f'{done.stdout} {done.stderr} {done.ending}')\n"
+    )
+
+    subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program, str(tmp_path)],
+        check=True,
+    )
+
+    assert (tmp_path / "told").read_text() == "b'out' b'err' exit status 0"
+    ((_, stdin),) = calls(tmp_path, "stub")
+    assert stdin == {"cniVersion": "1.1.0"}
+
+
 # --- how it may end
 
 
@@ -305,6 +337,22 @@ def test_a_plugin_that_ignores_sigterm_times_out_all_the_same(tmp_path):
 
     assert outcome.timed_out
     assert (outcome.signal, outcome.exit_status) == (signal.SIGKILL, None)
+
+
+def test_a_plugin_that_left_its_process_group_times_out_all_the_same(tmp_path):
+    """Trap 9: whatever it does to its group, the wait is bounded."""
+    path = stub_plugin(tmp_path, "stub")
+    path.write_text(
+        f"#!{sys.executable} -IS\nimport os, time\n"
+        f"os.setpgid(0, os.getpgid(os.getppid()))\nprint('left', flush=True)\ntime.sleep(8)\n"
+    )
+    began = time.monotonic()
+
+    outcome = executor(tmp_path, timeout=0.5).run(request())
+
+    assert outcome.stdout == b"left\n"
+    assert outcome.timed_out
+    assert time.monotonic() - began < 2
 
 
 def test_a_grandchild_that_holds_stdout_does_not_delay(tmp_path):

@@ -1,5 +1,6 @@
 """Who may work on what: containers side by side, one container one after the other, GC alone."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -131,6 +132,24 @@ def test_who_waits_gets_the_lock_though_its_file_was_removed(directory):
         list(pool.map(work, range(4)))
 
     assert overlaps == [1] * 40
+
+
+def test_a_lock_on_a_file_that_was_removed_is_no_lock(directory, monkeypatch):
+    """Between opening the file and locking it, its last owner removes it."""
+    flock, removed = fcntl.flock, list[Path]()
+
+    def late(descriptor: int, kind: int) -> None:
+        flock(descriptor, kind)
+        if kind & fcntl.LOCK_EX and not removed:
+            (path,) = directory.glob("*c1.lock")
+            path.unlink()
+            removed.append(path)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+    with locks.container(directory, "c1"):
+        assert removed
+        assert busy(directory, "c1"), "the file that others see is the one that is locked"
 
 
 def test_a_waiter_goes_on_as_soon_as_it_can(directory):

@@ -20,6 +20,7 @@ NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x8
 NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_LAST = frozenset({_NLMSG_ERROR, _NLMSG_DONE})
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 11, 12
 NLA_F_NESTED = 0x8000
@@ -179,20 +180,26 @@ class Netlink:
     def _answers(self, what: str) -> Iterator[tuple[Message, bool]]:
         """Yield the answers to the last request up to its end."""
         while True:
-            buffer = self._socket.recv(_RECEIVE)
-            offset = 0
-            while offset + _HEADER.size <= len(buffer):
-                length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
-                payload = buffer[offset + _HEADER.size : offset + length]
-                offset += length + (-length % 4)
-                if sequence != self._sequence:
-                    continue  # the rest of an earlier request that was given up
-                if kind in {_NLMSG_ERROR, _NLMSG_DONE}:
+            for kind, flags, payload in self._messages(self._socket.recv(_RECEIVE)):
+                finished, interrupted = kind in _LAST, bool(flags & NLM_F_DUMP_INTR)
+                if finished:
                     _raise_for(payload, flags, what)
-                    if flags & NLM_F_DUMP_INTR:  # the end of a dump may be the first to say so
-                        yield Message(kind, b""), True
+                if interrupted or not finished:  # the end of a dump may be the first to say so
+                    yield Message(kind, payload), interrupted
+                if finished:
                     return
-                yield Message(kind, payload), bool(flags & NLM_F_DUMP_INTR)
+
+    def _messages(self, buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Yield type, flags and payload of every answer in *buffer* to the last request.
+
+        Others are the rest of an earlier request that was given up.
+        """
+        offset = 0
+        while offset + _HEADER.size <= len(buffer):
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
+            if sequence == self._sequence:
+                yield kind, flags, buffer[offset + _HEADER.size : offset + length]
+            offset += length + (-length % 4)
 
 
 def _raise_for(payload: bytes, flags: int, what: str) -> None:

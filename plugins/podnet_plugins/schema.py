@@ -1,0 +1,171 @@
+"""Configuration, declared once: a typed dataclass is parsed, described, and made a JSON Schema.
+
+::
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class ExampleConfig:
+        mtu: int = key(0, least=0, most=65535, doc="For both ends; 0 is the kernel's choice.")
+        is_gateway: bool = key(False, doc="The host's end gets the gateway's address.")
+        mac: str = capability("mac", "", doc="The hardware address that is asked for.")
+
+A field's JSON name is its own in lower camel case, unless ``name`` says otherwise.  It may
+be a string, a number, a flag, a list of them, a string map, another such dataclass or a list
+of those.  Errors name the field and the value.  Knows shapes and bounds; what excludes
+what is for the plugin to say.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+from podnet.cni import wire
+from podnet.cni.errors import InvalidConfigError
+from podnet.cni.wire import Fields
+
+T = TypeVar("T")
+JsonSchema = dict[str, object]
+_SCALARS = {str: "string", int: "integer", bool: "boolean"}
+
+
+def key(
+    default: Any = MISSING,
+    *,
+    name: str = "",
+    doc: str = "",
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a key of the configuration.
+
+    Args:
+        default: What a missing key or ``null`` means; without one the key is required.
+        name: Its JSON name, where that is not the field's in camel case.
+        doc: What it is for, one sentence.
+        least: The smallest number allowed.
+        most: The largest.
+        choices: The strings allowed.
+    """
+    bounds = {"name": name, "doc": doc, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=bounds)
+
+
+def capability(name: str, default: Any, *, doc: str = "") -> Any:
+    """Declare a capability argument: it comes in ``runtimeConfig``, where a chain declares it."""
+    return field(default=default, metadata={"name": name, "doc": doc, "capability": True})
+
+
+def read(kind: type[T], config: Fields) -> T:
+    """Read a configuration.
+
+    Args:
+        kind: A dataclass of declared fields.
+        config: The object with its keys; capability arguments are in its ``runtimeConfig``.
+
+    Raises:
+        DecodeError: A value of the wrong type.
+        InvalidConfigError: A value out of bounds, or a required key that is missing.
+    """
+    runtime_config = config.child("runtimeConfig") or Fields({}, "runtimeConfig")
+    values = {
+        one.name: _value(one, runtime_config if _is_capability(one) else config)
+        for one in fields(cast("Any", kind))
+    }
+    return kind(**values)
+
+
+def schema(kind: type) -> JsonSchema:
+    """Return the JSON Schema of a configuration's own keys; others are allowed beside them."""
+    declared = fields(kind)
+    keys = [one for one in declared if not _is_capability(one)]
+    capabilities = {_json_name(one): {"type": "boolean"} for one in declared if _is_capability(one)}
+    properties: JsonSchema = {_json_name(one): _field_schema(one) for one in keys}
+    if capabilities:
+        properties["capabilities"] = {"type": "object", "properties": capabilities}
+    made: JsonSchema = {"type": "object", "properties": properties}
+    required = [_json_name(one) for one in keys if one.default is MISSING]
+    return made | ({"required": required} if required else {})
+
+
+def _value(one: "Field[Any]", config: Fields) -> object:
+    name = _json_name(one)
+    if config.get(name) is None:
+        if one.default is MISSING:
+            raise InvalidConfigError(f"{config.path(name)} is missing", _doc(one))
+        return one.default
+    value = _read_as(one.type, config, name)
+    _check_bounds(one, value, config.path(name))
+    return value
+
+
+def _read_as(kind: object, config: Fields, name: str) -> object:
+    if kind is str:
+        return config.text(name)
+    if kind is bool:
+        return config.flag(name)
+    if kind is int:
+        return config.number(name)
+    if get_origin(kind) is tuple:
+        (member, _) = get_args(kind)
+        if member is str:
+            return config.texts(name)
+        return tuple(read(member, child) for child in config.children(name))
+    child = config.child(name)
+    assert child is not None  # noqa: S101  the caller has looked
+    if is_dataclass(kind):
+        return read(cast("type[object]", kind), child)
+    return {text: child.text(text) for text in child.values}
+
+
+def _check_bounds(one: "Field[Any]", value: object, path: str) -> None:
+    least, most = one.metadata.get("least"), one.metadata.get("most")
+    choices = one.metadata.get("choices")
+    if isinstance(value, int) and not isinstance(value, bool):
+        too_small = least is not None and value < least
+        if too_small or (most is not None and value > most):
+            raise InvalidConfigError(f"{path} must be {_bounds(least, most)}, not {value}")
+    if choices and value not in choices:
+        raise InvalidConfigError(f"{path} must be {' or '.join(choices)}, not {wire.dumps(value)}")
+
+
+def _bounds(least: int | None, most: int | None) -> str:
+    if least is None or most is None:
+        return f"at most {most}" if least is None else f"at least {least}"
+    return f"between {least} and {most}"
+
+
+def _field_schema(one: "Field[Any]") -> JsonSchema:
+    made = _type_schema(one.type)
+    bounds: Mapping[str, object] = {
+        "description": _doc(one),
+        "minimum": one.metadata.get("least"),
+        "maximum": one.metadata.get("most"),
+        "enum": list(one.metadata.get("choices") or ()),
+        "default": one.default if isinstance(one.default, str | int | bool) else None,
+    }
+    return made | {name: value for name, value in bounds.items() if value not in (None, "", [])}
+
+
+def _type_schema(kind: object) -> JsonSchema:
+    if isinstance(kind, type) and kind in _SCALARS:
+        return {"type": _SCALARS[kind]}
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": _type_schema(get_args(kind)[0])}
+    if isinstance(kind, type) and is_dataclass(kind):
+        return schema(kind)
+    return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _is_capability(one: "Field[Any]") -> bool:
+    return bool(one.metadata.get("capability"))
+
+
+def _doc(one: "Field[Any]") -> str:
+    return str(one.metadata.get("doc", ""))
+
+
+def _json_name(one: "Field[Any]") -> str:
+    if one.metadata.get("name"):
+        return str(one.metadata["name"])
+    first, *rest = one.name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
