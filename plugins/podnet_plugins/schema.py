@@ -14,8 +14,9 @@ of those.  Errors name the field and the value.  Knows shapes and bounds; what e
 what is for the plugin to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
+from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from podnet.cni import wire
@@ -25,6 +26,11 @@ from podnet.cni.wire import Fields
 T = TypeVar("T")
 JsonSchema = dict[str, object]
 _SCALARS = {str: "string", int: "integer", bool: "boolean"}
+_READERS: Mapping[object, Callable[[Fields, str], object]] = {
+    str: Fields.text,
+    bool: Fields.flag,
+    int: Fields.number,
+}
 
 
 def key(
@@ -93,25 +99,20 @@ def _value(one: "Field[Any]", config: Fields) -> object:
         if one.default is MISSING:
             raise InvalidConfigError(f"{config.path(name)} is missing", _doc(one))
         return one.default
-    value = _read_as(one.type, config, name)
+    value = _read_as(_given(one.type), config, name)
     _check_bounds(one, value, config.path(name))
     return value
 
 
 def _read_as(kind: object, config: Fields, name: str) -> object:
-    if kind is str:
-        return config.text(name)
-    if kind is bool:
-        return config.flag(name)
-    if kind is int:
-        return config.number(name)
+    if kind in _READERS:
+        return _READERS[kind](config, name)
     if get_origin(kind) is tuple:
         (member, _) = get_args(kind)
         if member is str:
             return config.texts(name)
         return tuple(read(member, child) for child in config.children(name))
-    child = config.child(name)
-    assert child is not None  # noqa: S101  the caller has looked
+    child = config.child(name) or Fields({})
     if is_dataclass(kind):
         return read(cast("type[object]", kind), child)
     return {text: child.text(text) for text in child.values}
@@ -135,7 +136,7 @@ def _bounds(least: int | None, most: int | None) -> str:
 
 
 def _field_schema(one: "Field[Any]") -> JsonSchema:
-    made = _type_schema(one.type)
+    made = _type_schema(_given(one.type))
     bounds: Mapping[str, object] = {
         "description": _doc(one),
         "minimum": one.metadata.get("least"),
@@ -154,6 +155,12 @@ def _type_schema(kind: object) -> JsonSchema:
     if isinstance(kind, type) and is_dataclass(kind):
         return schema(kind)
     return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _given(kind: object) -> object:
+    """Return what ``X | None`` is when it is given."""
+    members = [member for member in get_args(kind) if member is not type(None)]
+    return members[0] if isinstance(kind, UnionType) else kind
 
 
 def _is_capability(one: "Field[Any]") -> bool:

@@ -14,7 +14,7 @@ from podnet_plugins import gateways, marks
 from podnet_plugins.bridge_config import BridgeConfig
 from podnet_plugins.skel import Call
 
-IPAM = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
+IPAM: dict[str, Any] = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 
 
@@ -56,7 +56,9 @@ def test_the_defaults_are_the_reference_s():
     ],
 )
 def test_every_switch_has_its_key(key, field):
-    assert getattr(_config(**{key: True}), field) is True
+    keys: dict[str, Any] = {key: True}
+
+    assert getattr(_config(**keys), field) is True
 
 
 def test_keys_match_in_any_case_as_in_go():

@@ -779,6 +779,17 @@ def test_a_legacy_entry_gives_delete_its_result(run, cache):
     assert not path.exists()
 
 
+def test_a_legacy_entry_is_checked_with_the_configuration_that_is_given(run, cache):
+    """From libcni api_test: CHECK with prevResult from a legacy cache file."""
+    put(cache, result("10.1.0.7/24"))
+    runtime, executor = run()
+
+    runtime.check("demo", WEB, fallback=network("bridge"))
+
+    assert prev_results(executor) == [result("10.1.0.7/24")]
+    assert executor.order == [("CHECK", "bridge")]
+
+
 def test_a_cached_configuration_that_cannot_be_read_is_replaced_by_the_fallback(run, cache):
     """From libcni api_test: cached config invalid JSON; DEL must not fail for ever."""
     libcni_entry(cache, "c1", config="anVuaw==")

@@ -1,0 +1,133 @@
+"""A configuration is declared once, and read, checked and described from that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
+from podnet.cni.wire import Fields
+from podnet_plugins.schema import capability, key, read, schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """A part of a configuration."""
+
+    vid: int = key(name="id", least=1, most=4094, doc="The VLAN.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Every kind of field there is."""
+
+    master: str = key(doc="The interface it hangs on.")
+    mode: str = key("bridge", choices=("bridge", "private"))
+    mtu: int = key(0, least=0, most=9000)
+    is_gateway: bool = key(False)
+    promisc: bool | None = key(None)
+    vlan_trunk: tuple[Trunk, ...] = key(())
+    names: tuple[str, ...] = key(())
+    sysctl: Mapping[str, str] = key(None)
+    mac: str = capability("mac", "")
+
+
+def _read(**keys: object) -> Example:
+    return read(Example, Fields({"master": "eth0"} | keys))
+
+
+def test_keys_are_read_by_their_names_in_camel_case() -> None:
+    config = _read(
+        isGateway=True,
+        vlanTrunk=[{"id": 7}],
+        names=["a"],
+        sysctl={"a.b": "1"},
+        promisc=False,
+        runtimeConfig={"mac": "02:00:00:00:00:01"},
+    )
+
+    assert config == Example(
+        master="eth0",
+        mode="bridge",
+        mtu=0,
+        is_gateway=True,
+        promisc=False,
+        vlan_trunk=(Trunk(vid=7),),
+        names=("a",),
+        sysctl={"a.b": "1"},
+        mac="02:00:00:00:00:01",
+    )
+
+
+def test_null_and_absent_are_the_default() -> None:
+    assert _read(mtu=None, promisc=None) == _read()
+    assert _read().promisc is None
+
+
+def test_a_capability_is_read_from_the_runtime_config_only() -> None:
+    assert _read(mac="02:00:00:00:00:01").mac == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"master": None}, "master is missing"),
+        ({"mtu": 9001}, "mtu must be between 0 and 9000, not 9001"),
+        ({"mode": "vepa"}, 'mode must be bridge or private, not "vepa"'),
+        ({"vlanTrunk": [{"id": 0}]}, r"vlanTrunk\[0\].id must be between 1 and 4094, not 0"),
+    ],
+)
+def test_a_value_out_of_bounds_names_its_field(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        _read(**keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"mtu": "1500"}, {"mtu": 1500.5}, {"isGateway": "true"}, {"names": "a"}, {"sysctl": []}],
+)
+def test_a_value_of_the_wrong_type_is_refused_as_go_refuses_it(keys: dict[str, object]) -> None:
+    with pytest.raises(DecodeError, match=next(iter(keys))):
+        _read(**keys)
+
+
+def test_field_names_match_in_any_case() -> None:
+    assert _read(ISGATEWAY=True).is_gateway
+
+
+def test_errors_can_cross_the_process_boundary() -> None:
+    with pytest.raises(CniError) as caught:
+        _read(mtu=-1)
+
+    assert caught.value.to_wire()["code"] == 7
+
+
+def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
+    made = schema(Example)
+
+    assert made["required"] == ["master"]
+    assert made["properties"] == {
+        "master": {"type": "string", "description": "The interface it hangs on."},
+        "mode": {"type": "string", "enum": ["bridge", "private"], "default": "bridge"},
+        "mtu": {"type": "integer", "minimum": 0, "maximum": 9000, "default": 0},
+        "isGateway": {"type": "boolean", "default": False},
+        "promisc": {"type": "boolean"},
+        "vlanTrunk": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {
+                        "type": "integer",
+                        "description": "The VLAN.",
+                        "minimum": 1,
+                        "maximum": 4094,
+                    }
+                },
+                "required": ["id"],
+            },
+        },
+        "names": {"type": "array", "items": {"type": "string"}},
+        "sysctl": {"type": "object", "additionalProperties": {"type": "string"}},
+        "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
+    }
