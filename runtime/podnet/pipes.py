@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
 # How long to wait for the end of a pipe that somebody else holds open after the child's exit.
@@ -25,14 +26,33 @@ _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _FIRST_FREE = 3
 
 
-class Child:
-    """A process in a process group of its own, its three streams in our hands.
+class Streams:
+    """Our ends of a child's three pipes.
 
     Attributes:
-        pid: Its process ID, and its group's.
         stdin: The descriptor that it reads from.
         stdout: What it writes to.
         stderr: Likewise.
+    """
+
+    def open_pipes(self) -> list[int]:
+        """Make the pipes; return the child's ends."""
+        ends = [_pipe(child_reads=reads) for reads in (True, False, False)]
+        self.stdin, self.stdout, self.stderr = (here for here, _ in ends)
+        return [there for _, there in ends]
+
+    def close_pipes(self) -> None:
+        """Close our ends, where there is no child to talk to."""
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            os.close(descriptor)
+
+
+class Child(Streams):
+    """A process in a process group of its own.
+
+    Attributes:
+        pid: Its process ID, and its group's.
+        ended: A pidfd, readable when it has ended.
     """
 
     def __init__(
@@ -48,13 +68,8 @@ class Child:
         Raises:
             OSError: It cannot be executed.
         """
-        theirs = []
-        ours = []
+        theirs = self.open_pipes()
         try:
-            for reads in (True, False, False):
-                here, there = _pipe(child_reads=reads)
-                ours.append(here)
-                theirs.append(there)
             actions = [(os.POSIX_SPAWN_DUP2, there, n) for n, there in enumerate(theirs)]
             actions += [(os.POSIX_SPAWN_DUP2, kept, kept) for kept in keep_open]
             self.pid = os.posix_spawn(
@@ -67,11 +82,12 @@ class Child:
                 setsigdef=_RESTORED,
             )
         except BaseException:
-            _close(ours)
+            self.close_pipes()
             raise
         finally:
-            _close(theirs)
-        self.stdin, self.stdout, self.stderr = ours
+            for descriptor in theirs:
+                os.close(descriptor)
+        self.ended = os.pidfd_open(self.pid)
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative."""
@@ -95,9 +111,18 @@ def _above_streams(descriptor: int) -> int:
     return moved
 
 
-def _close(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+class Talking(Protocol):
+    """A child that can be talked to, however it was started."""
+
+    pid: int
+    ended: int
+    stdin: int
+    stdout: int
+    stderr: int
+
+    def wait(self) -> int:
+        """Wait for its end; return the exit status, or the signal's number, negative."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +147,7 @@ class Exchange:
 class _Conversation:
     """The state of one exchange: what is still to write, what is still open."""
 
-    def __init__(self, child: Child, request: bytes) -> None:
+    def __init__(self, child: Talking, request: bytes) -> None:
         self._rest = memoryview(request)
         self._stdin = child.stdin
         self._names = {child.stdout: "stdout", child.stderr: "stderr"}
@@ -130,7 +155,7 @@ class _Conversation:
         self.said = {"stdout": bytearray(), "stderr": bytearray()}
         self.overflow = ""
         self.exited = False
-        self._exit = os.pidfd_open(child.pid)
+        self._exit = child.ended
         self._open.add(self._exit)
         self._poll = select.poll()
         self._poll.register(self._exit, select.POLLIN)
@@ -190,7 +215,7 @@ class _Conversation:
             self.overflow = self._names[descriptor]
 
 
-def converse(child: Child, request: bytes, deadline: float) -> Exchange:
+def converse(child: Talking, request: bytes, deadline: float) -> Exchange:
     """Write *request*, read both outputs, wait for the exit; whatever comes first of the bounds.
 
     Args:

@@ -18,6 +18,7 @@ from podnet.execute import DEFAULT_TIMEOUT, Executor, Outcome, ProcessExecutor
 from podnet.kernel import namespaces
 from podnet.places import LIBCNI_CACHE, Places
 from podnet.plan import Invocation
+from podnet.plugin_host import PluginHost
 from podnet.records import CorruptRecordError, Membership, Pod, Records, State
 from podnet.runtime import RollbackError, Runtime
 from podnet.transcript import Transcript
@@ -25,8 +26,12 @@ from podnet.wishes import Wish, membership
 
 
 def _processes(pods: "Pods", keep_open: tuple[int, ...]) -> Executor:
-    path = pods.places.plugin_path
-    return ProcessExecutor(path=path, timeout=pods.timeout, keep_open=keep_open)
+    return ProcessExecutor(
+        path=pods.places.plugin_path,
+        timeout=pods.timeout,
+        keep_open=keep_open,
+        host=pods.plugin_host,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class Pods:
         make_executor: Makes the executor of one operation; gets the descriptors that plugins
             must inherit.
         strip_capabilities: See :class:`podnet.runtime.Runtime`.
+        plugin_host: Starts podnet's own plugins; without one they are plain executables.
     """
 
     places: Places
@@ -49,6 +55,7 @@ class Pods:
     say: Callable[[str], None] = lambda _: None
     make_executor: Callable[["Pods", tuple[int, ...]], Executor] = _processes
     strip_capabilities: bool = False
+    plugin_host: PluginHost | None = None
 
     @property
     def records(self) -> Records:

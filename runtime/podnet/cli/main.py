@@ -36,7 +36,7 @@ for module in (pod_commands, inspection, probing, maintenance):
 
 #: Options of podnet itself; they may stand anywhere before ``--``.
 _VALUED = ("--node", "--conf-dir", "--plugin-dir", "--cache-dir", "--timeout")
-_FLAGS = ("--quiet", "-q", "--strip-capabilities")
+_FLAGS = ("--quiet", "-q", "--strip-capabilities", "--no-plugin-host")
 
 
 @app.callback()
@@ -66,6 +66,13 @@ def podnet(  # noqa: PLR0913  the global options
         float, typer.Option(min=0.001, help="Seconds that one plugin may take.")
     ] = DEFAULT_TIMEOUT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only data and errors.")] = False,
+    no_plugin_host: Annotated[
+        bool,
+        typer.Option(
+            "--no-plugin-host",
+            help="Run podnet's own plugins as plain executables; also PODNET_PLUGIN_HOST=0.",
+        ),
+    ] = False,
     strip_capabilities: Annotated[
         bool,
         typer.Option(
@@ -84,6 +91,7 @@ def podnet(  # noqa: PLR0913  the global options
         timeout=timeout,
         quiet=quiet,
         strip_capabilities=strip_capabilities,
+        plugin_host=not no_plugin_host and os.environ.get("PODNET_PLUGIN_HOST") != "0",
     )
 
 

@@ -14,6 +14,7 @@ from podnet.confdir import Directory
 from podnet.errors import UsageError
 from podnet.node import Nodes, current
 from podnet.places import Places
+from podnet.plugin_host import PluginHost
 from podnet.pods import Pods
 
 
@@ -26,12 +27,14 @@ class Session:
         timeout: Seconds that one plugin may take.
         quiet: Say nothing that is not asked for.
         strip_capabilities: See :class:`podnet.runtime.Runtime`.
+        plugin_host: Start podnet's own plugins from a preloaded process.
     """
 
     places: Places
     timeout: float
     quiet: bool = False
     strip_capabilities: bool = False
+    plugin_host: bool = True
 
     @cached_property
     def pods(self) -> Pods:
@@ -42,7 +45,12 @@ class Session:
             timeout=self.timeout,
             say=self.note,
             strip_capabilities=self.strip_capabilities,
+            plugin_host=self._host(),
         )
+
+    def _host(self) -> PluginHost | None:
+        embedded = places.embedded_plugins()
+        return PluginHost(Path(embedded[0])) if self.plugin_host and embedded else None
 
     @cached_property
     def configurations(self) -> Directory:

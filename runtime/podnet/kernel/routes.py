@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from podnet.kernel.netlink import (
     NLM_F_CREATE,
-    NLM_F_EXCL,
     Message,
     Netlink,
     NetlinkError,
@@ -71,10 +70,11 @@ def add(netlink: Netlink, route: Route) -> None:
     """Add a route.
 
     Raises:
-        NetlinkError: EEXIST when there is one for this destination and metric already.
+        NetlinkError: EEXIST when there is the very same one already.
     """
-    flags = NLM_F_CREATE | NLM_F_EXCL
-    netlink.request(_RTM_NEWROUTE, _body(route), flags=flags, what=f"add route {_name(route)}")
+    # Not NLM_F_EXCL: a pod on two networks may have two default routes, as by the reference.
+    what = f"add route {_name(route)}"
+    netlink.request(_RTM_NEWROUTE, _body(route), flags=NLM_F_CREATE, what=what)
 
 
 def delete(netlink: Netlink, route: Route) -> bool:

@@ -130,12 +130,26 @@ def enter(descriptors: dict[str, int]) -> None:
         OSError: The kernel refuses.
     """
     here = Path.cwd()
-    libc.unshare(libc.CLONE_FS)
-    for kind, flag in KINDS.items():
-        libc.setns(descriptors[kind], flag)
+    enter_some(descriptors)
     # Entering a mount namespace leads to its root directory.
     if here.is_dir():
         os.chdir(here)
+
+
+def enter_some(descriptors: dict[str, int]) -> None:
+    """Move the calling thread into some namespaces of a Node, the others as they are.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    libc.unshare(libc.CLONE_FS)
+    for kind, descriptor in descriptors.items():
+        libc.setns(descriptor, KINDS[kind])
+
+
+def own() -> list[int]:
+    """Return an open file descriptor for each of KINDS: the calling thread's namespaces."""
+    return [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS]
 
 
 def pin(descriptors: dict[str, int], directory: Path) -> None:

@@ -1,0 +1,138 @@
+"""The plugin host: a forked plugin cannot be told from a fresh process."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import podnet_plugins
+from podnet.cni.versions import Verb
+from podnet.execute import Outcome, ProcessExecutor
+from podnet.kernel import namespaces
+from podnet.node import Node
+from podnet.plan import Invocation
+from podnet.plugin_host import PluginHost
+
+OURS = Path(podnet_plugins.__file__).parent / "bin"
+
+
+@pytest.fixture
+def plugin_host() -> Iterator[PluginHost]:
+    """A host of podnet's own plugins."""
+    made = PluginHost(OURS)
+    yield made
+    made.close()
+
+
+def _ask(
+    plugin: str, verb: Verb, config: dict[str, object] | None = None, **more: str
+) -> Invocation:
+    environment = {
+        "CNI_COMMAND": str(verb),
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": "/run/netns/c1",
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": "",
+        "CNI_PATH": str(OURS),
+    }
+    stdin = {"cniVersion": "1.1.0", "name": "demo", "type": plugin} | (config or {})
+    return Invocation(verb=verb, plugin=plugin, environment=environment | more, stdin=stdin)
+
+
+def _both(invocation: Invocation, host: PluginHost) -> list[Outcome]:
+    """Run *invocation* by a fork, and by an interpreter."""
+    executors = [ProcessExecutor(path=(str(OURS),), host=by) for by in (host, None)]
+    return [executor.run(invocation) for executor in executors]
+
+
+def _said(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.exit_status, outcome.signal, outcome.stdout, outcome.stderr, outcome.problem
+
+
+@pytest.mark.parametrize(
+    "invocation",
+    [
+        _ask("bridge", Verb.VERSION),
+        _ask("host-local", Verb.ADD),
+        _ask("bridge", Verb.ADD, CNI_IFNAME=""),
+        _ask("loopback", Verb.STATUS, {"cniVersion": "0.4.0"}),
+        _ask("bridge", Verb.ADD, CNI_COMMAND=""),
+    ],
+    ids=["version", "error", "missing", "unsupported", "by hand"],
+)
+def test_a_forked_plugin_says_and_exits_as_a_fresh_one(
+    invocation: Invocation, plugin_host: PluginHost
+) -> None:
+    forked, fresh = _both(invocation, plugin_host)
+
+    assert _said(forked) == _said(fresh)
+
+
+def test_nothing_passes_from_one_run_to_the_next(plugin_host: PluginHost) -> None:
+    executor = ProcessExecutor(path=(str(OURS),), host=plugin_host)
+    config: dict[str, object] = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/31"}}
+    failed = executor.run(_ask("host-local", Verb.ADD, config, CNI_ARGS="FOO=1"))
+
+    again = executor.run(_ask("host-local", Verb.ADD, config | {"name": "../up"}))
+
+    assert b"10.1.0.0/31 too small" in failed.stdout
+    assert json.loads(again.stdout)["msg"] == "invalid characters found in network name"
+
+
+def test_a_forked_plugin_works_in_the_node_of_the_thread_that_asked(
+    node: Node, plugin_host: PluginHost
+) -> None:
+    executor = ProcessExecutor(path=(str(OURS),), host=plugin_host)
+    ipam = {"type": "host-local", "subnet": "10.1.0.0/24"}
+
+    def add() -> tuple[Outcome, bool]:
+        namespaces.create(Path("/run/netns/c1"))
+        outcome = executor.run(_ask("bridge", Verb.ADD, {"ipam": ipam}))
+        return outcome, Path("/var/lib/cni/networks/demo/10.1.0.2").exists()
+
+    outcome, leased = node.run(add)
+
+    assert outcome.exit_status == 0, outcome.stdout
+    assert json.loads(outcome.stdout)["ips"][0]["address"] == "10.1.0.2/24"
+    assert leased
+    assert not Path("/var/lib/cni/networks/demo/10.1.0.2").exists()
+
+
+def test_a_forked_plugin_holds_the_locks_it_was_given(plugin_host: PluginHost) -> None:
+    read, write = os.pipe()
+    invocation = _ask("bridge", Verb.ADD)
+
+    outcome = ProcessExecutor(path=(str(OURS),), host=plugin_host, keep_open=(write,)).run(
+        invocation
+    )
+    os.close(write)
+
+    assert outcome.exit_status == 1
+    assert os.read(read, 1) == b""  # neither the plugin nor the host has the other end any more
+    os.close(read)
+
+
+def test_the_host_ends_when_nobody_can_ask_any_more() -> None:
+    made = PluginHost(OURS)
+    ProcessExecutor(path=(str(OURS),), host=made).run(_ask("loopback", Verb.VERSION))
+
+    made.close()  # waits for it
+
+    assert not made.is_running
+
+
+def test_a_host_that_was_killed_is_replaced_by_an_interpreter() -> None:
+    made = PluginHost(OURS)
+    executor = ProcessExecutor(path=(str(OURS),), host=made)
+    executor.run(_ask("loopback", Verb.VERSION))
+    os.kill(made.pid, signal.SIGKILL)
+    time.sleep(0.05)
+
+    outcome = executor.run(_ask("loopback", Verb.VERSION))
+
+    assert outcome.exit_status == 0
+    made.close()
