@@ -86,8 +86,16 @@ class Call:
         Raises:
             CniError: There is none.
         """
+        return self.require_chained("Required prevResult missing")
+
+    def require_chained(self, message: str = "must be called as chained plugin") -> Result:
+        """Return the prevResult that a chained plugin works on.
+
+        Raises:
+            CniError: There is none, said in the plugin's own words.
+        """
         if self.prev_result is None:
-            raise InvalidConfigError("Required prevResult missing")
+            raise InvalidConfigError(message)
         return self.prev_result
 
 

@@ -126,9 +126,8 @@ class Nodes:
         _check(name)
         directory = self.pins / name
         with namespaces.needing_privilege("make a Node"):
-            self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                directory.mkdir(mode=0o700)
+                _make_directory(directory)
             except FileExistsError:
                 raise UsageError(
                     f"there is a Node {name} already", f"podnet node delete {name}"
@@ -192,6 +191,14 @@ class Nodes:
 def current() -> str:
     """Return the name of the Node that we are in: the hostname."""
     return socket.gethostname()
+
+
+def _make_directory(directory: Path) -> None:
+    while True:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # the last Node was deleted just now
+            directory.mkdir(mode=0o700)
+            return
 
 
 def _are_inside(name: str, pin: Path) -> bool:

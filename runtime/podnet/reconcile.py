@@ -14,6 +14,7 @@ from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
 from podnet.pods import Pods
 from podnet.records import CorruptRecordError, Pod, State
+from podnet.runtime import Runtime
 
 
 @dataclass(slots=True)
@@ -55,9 +56,17 @@ def reconcile(pods: Pods, networks: list[Network], *, foreign: bool = False) -> 
     report = Report()
     with locks.everything(pods.places.locks) as keep_open:
         living = _settle_records(pods, keep_open, report)
-        names = {pod.name for pod in living} | set(pods.records.names())
-        _release_claims(pods, names, report)
-        _collect(pods, keep_open, living, networks, report=report, foreign=foreign)
+        _release_claims(pods, report)
+        runtime = pods.runtime(keep_open)
+        joined = _joined(pods, runtime, living)
+        for network, path, valid in joined.values():
+            try:
+                report.removed += runtime.gc(network, valid, path=path, foreign=foreign)
+            except (PodnetError, CniError) as exc:
+                report.failures.append(exc)
+        for network in networks:
+            if network.name not in joined:
+                _collect_unused(pods, runtime, network, report)
         _sweep(pods)
     return report
 
@@ -98,41 +107,43 @@ def _settle_change(pods: Pods, pod: Pod, keep_open: tuple[int, ...], report: Rep
     return pods.records.save(replace(settled, state=State.READY, failure=""))
 
 
-def _release_claims(pods: Pods, names: set[str], report: Report) -> None:
+def _release_claims(pods: Pods, report: Report) -> None:
     """Remove the namespaces that are claimed for a pod that is not on record."""
+    names = pods.records.names()
     for name in list(pods.claims.names()):
         if name not in names:
             report.attempt(f"the network namespace of {name}", partial(pods.claims.release, name))
 
 
-def _collect(
-    pods: Pods,
-    keep_open: tuple[int, ...],
-    living: list[Pod],
-    networks: list[Network],
-    *,
-    report: Report,
-    foreign: bool,
-) -> None:
-    """Run GC on every network there is: configured, joined by a pod, or only in the cache."""
-    runtime = pods.runtime(keep_open)
-    known = {network.name: network for network in networks}
+_Joined = dict[str, tuple[Network, tuple[str, ...], list[tuple[str, str]]]]
+
+
+def _joined(pods: Pods, runtime: Runtime, living: list[Pod]) -> _Joined:
+    """Return every network that somebody is or was on: where its plugins are, and who is valid.
+
+    What is cached for a pod whose record cannot be read stays: the pod may well be alive.
+    """
+    joined: _Joined = {}
     for pod in living:
-        known |= {m.network.name: m.network for m in pod.memberships}
+        for m in pod.memberships:
+            _, _, valid = joined.setdefault(m.network.name, (m.network, m.path, []))
+            valid.append((pod.container_id, m.ifname))
+    living_names = {pod.name for pod in living}
+    unreadable = {("K8S_POD_NAME", n) for n in pods.records.names() if n not in living_names}
     for entry in runtime.cache.entries():
-        if entry.by_podnet and entry.network_name not in known:
-            known[entry.network_name] = entry.network
-    for network in known.values():
-        valid = [
-            (pod.container_id, m.ifname)
-            for pod in living
-            for m in pod.memberships
-            if m.network.name == network.name
-        ]
-        try:
-            report.removed += runtime.gc(network, valid, foreign=foreign)
-        except (PodnetError, CniError) as exc:
-            report.failures.append(exc)
+        if entry.by_podnet:
+            _, _, valid = joined.setdefault(entry.network_name, (entry.network, entry.path, []))
+            if unreadable.intersection(entry.attachment.args):
+                valid.append((entry.attachment.container_id, entry.attachment.ifname))
+    return joined
+
+
+def _collect_unused(pods: Pods, runtime: Runtime, network: Network, report: Report) -> None:
+    """Run GC on a network that nobody is on; that its plugins are missing is no failure then."""
+    try:
+        report.removed += runtime.gc(network, [])
+    except (PodnetError, CniError) as exc:
+        pods.say(f"network {network.name}, which no pod is on, was left alone: {exc}")
 
 
 def _sweep(pods: Pods) -> None:

@@ -35,7 +35,15 @@ class State(StrEnum):
 
 
 class CorruptRecordError(PodnetError):
-    """A record that cannot be read."""
+    """A record that cannot be read.
+
+    Attributes:
+        name: The pod's.
+    """
+
+    def __init__(self, name: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +266,7 @@ class Records:
             raise UsageError(f"there is no pod {name}", f"there are: {there}") from None
         except (OSError, CniError, ValueError, TypeError) as exc:
             hint = f"`podnet delete {name}` removes what can still be found of it"
-            raise CorruptRecordError(f"the record {path} is corrupt: {exc}", hint) from exc
+            raise CorruptRecordError(name, f"the record {path} is corrupt: {exc}", hint) from exc
 
     def forget(self, name: str) -> None:
         """Remove a pod's record; it may be gone."""

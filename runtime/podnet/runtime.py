@@ -246,7 +246,12 @@ class Runtime:
         return network
 
     def gc(
-        self, network: Network, valid: Iterable[tuple[str, str]], *, foreign: bool = False
+        self,
+        network: Network,
+        valid: Iterable[tuple[str, str]],
+        *,
+        path: Sequence[str] = (),
+        foreign: bool = False,
     ) -> list[str]:
         """Remove what attachments left behind that are not in use any more.
 
@@ -256,6 +261,7 @@ class Runtime:
         Args:
             network: The network.
             valid: (container ID, ifname) of every attachment in use.
+            path: Where its plugins were found.
             foreign: DEL other runtimes' entries in our cache directory too.
 
         Returns:
@@ -280,13 +286,13 @@ class Runtime:
             except (PodnetError, CniError) as exc:
                 failures.append(exc)
         in_use |= self._in_use_elsewhere(network.name)
-        failures += self._gc_chain(network, in_use)
+        failures += self._gc_chain(network, in_use, self._path_of_add(path))
         if failures:
             raise GcError(network.name, failures)
         return removed
 
     def _gc_chain(
-        self, network: Network, in_use: set[tuple[str, str]]
+        self, network: Network, in_use: set[tuple[str, str]], path: Sequence[str]
     ) -> Iterable[PodnetError | CniError]:
         """Run GC along the chain; one that fails does not stop the others."""
         failures: list[PodnetError | CniError] = []
@@ -294,7 +300,7 @@ class Runtime:
             settled = self._sent(self.settle_version(network))
         except (PodnetError, CniError) as exc:
             return [exc]
-        for step in plan.gc(settled, sorted(in_use), self.executor.path):
+        for step in plan.gc(settled, sorted(in_use), path):
             try:
                 self._run(step)
             except (PodnetError, CniError) as exc:

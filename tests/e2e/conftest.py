@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,10 +73,9 @@ class Podnet:
         assert done.returncode == status, f"exit {done.returncode}, not {status}: {said}"
         return done
 
-    def json(self, *arguments: str | Path, status: int = 0) -> object:
+    def json(self, *arguments: str | Path, status: int = 0) -> Any:
         """Run podnet with ``-o json`` and return what it prints."""
-        parsed: object = json.loads(self(*arguments, "-o", "json", status=status).stdout)
-        return parsed
+        return json.loads(self(*arguments, "-o", "json", status=status).stdout)
 
     def start(
         self, *arguments: str | Path, env: Mapping[str, str] | None = None
@@ -246,8 +246,9 @@ _QUESTIONS = (
     "ip -j -6 rule",
     "nft -j list ruleset 2>/dev/null || :",
     "iptables-save 2>/dev/null || :; ip6tables-save 2>/dev/null || :",
-    "tc qdisc show | sed 's/ refcnt .*//' | sort; cat /proc/sys/net/ipv4/ip_forward "
-    "/proc/sys/net/ipv6/conf/all/forwarding; grep -c ' nsfs nsfs' /proc/self/mountinfo || :",
+    "tc qdisc show | sed 's/ refcnt .*//' | sort",
+    "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
+    "grep -c ' nsfs nsfs' /proc/self/mountinfo || :",
 )
 _BETWEEN = "-- 8< --\n"
 _LOOK = f"; printf '%s' '{_BETWEEN}'; ".join(_QUESTIONS)
@@ -260,7 +261,7 @@ def look(node: Node) -> dict[str, object]:
     done = node.run(
         subprocess.run, ["sh", "-c", _LOOK], capture_output=True, text=True, check=True, timeout=60
     )
-    *tables, chains, others = done.stdout.split(_BETWEEN)
+    *tables, chains, queues, forwarding, mounts = done.stdout.split(_BETWEEN)
     links, addresses, *routes, nft = [json.loads(text or "[]") for text in tables]
     return {
         "links": {link["ifname"]: _link(link) for link in links if link},
@@ -280,7 +281,9 @@ def look(node: Node) -> dict[str, object]:
             for line in chains.splitlines()
             if not line.startswith("#")
         ],
-        "others": others.splitlines(),
+        "queues": queues.splitlines(),
+        "forwarding": forwarding.split(),
+        "namespaces": int(mounts),
         "files": node.run(_files),
     }
 
@@ -327,16 +330,21 @@ def _stable(value: object) -> object:
 
 def _files() -> dict[str, str]:
     """Return the files that podnet and plugins keep of pods; not those that stay for the next."""
-    kept = {}
-    for root in ("/run", "/var/lib"):
-        for directory, inside, names in os.walk(root):
-            inside[:] = [name for name in inside if name not in {"transcripts", ".podnet-etc"}]
-            for name in names:
-                path = Path(directory, name)
-                if not name.startswith("last_reserved_ip") and name not in _STAY:
-                    netns = directory == "/run/netns"
-                    kept[str(path)] = "" if netns else path.read_text(errors="replace")
-    return kept
+    return {
+        str(path): _content(path)
+        for root in ("/run", "/var/lib")
+        for path in Path(root).rglob("*")
+        if path.is_file()
+        and not {"transcripts", ".podnet-etc"} & set(path.parts)
+        and not path.name.startswith("last_reserved_ip")
+        and path.name not in _STAY
+    }
+
+
+def _content(path: Path) -> str:
+    """A namespace cannot be read, and the order in an index is no matter."""
+    mute = path.parent == Path("/run/netns") or ".podnet" in path.parts
+    return "" if mute else path.read_text(errors="replace")
 
 
 #: podnet's lock; host-local's, and the stamp of its index.

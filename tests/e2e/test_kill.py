@@ -9,9 +9,12 @@ import os
 import random
 import secrets
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from podnet.kernel import namespaces, worlds
 from podnet.testing import calls
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -26,7 +29,7 @@ NETWORKS = {
 SEED = int(os.environ.get("PODNET_KILL_SEED") or secrets.randbelow(2**32))
 
 
-def _left(seen):
+def _left(seen: Mapping[str, Any]) -> dict[str, Any]:
     """What is there of pods, or might be: everything but bridges, and what all pods share."""
     return {
         "links": sorted(set(seen["links"]) - {"lo", "podnet0", "refbr0"}),
@@ -34,7 +37,7 @@ def _left(seen):
         "iptables": [line for line in seen["iptables"] if "id: " in line or "10.89." in line],
         "chains": [line for line in seen["iptables"] if line.startswith(":CNI-DN-")],
         "nftables": [rule for rule in seen["nftables"] if "id: " in rule],
-        "namespaces": seen["others"][-1],
+        "namespaces": seen["namespaces"],
     }
 
 
@@ -44,27 +47,27 @@ NOTHING = {
     "iptables": [],
     "chains": [],
     "nftables": [],
-    "namespaces": "0",
+    "namespaces": 0,
 }
 
 
 class Killer:
     """Kills podnet at moments that the dice choose."""
 
-    def __init__(self, forked, options, batch, what):
+    def __init__(self, forked: Any, options: tuple[str, ...], batch: int, what: str) -> None:
         self._forked = forked
         self._options = options
         self._dice = random.Random(f"{SEED} {batch} {what}")  # noqa: S311  dice, not secrets
         self._context = f"PODNET_KILL_SEED={SEED}, batch {batch}, {what}"
         self._duration = 0.0
 
-    def measure(self, *arguments):
+    def measure(self, *arguments: str) -> None:
         """Run podnet to its end, and learn how long that takes."""
         status, took = self._forked.run(*self._options, *arguments)
         assert status == 0, self._forked.output.read_text()
         self._duration = max(self._duration, took)
 
-    def kill(self, number, *arguments):
+    def kill(self, number: int, *arguments: str) -> str:
         """Kill podnet at a moment of its operation; return where we are, for messages."""
         delay = self._duration * (number + self._dice.random()) / KILLS
         status, took = self._forked.run(*self._options, *arguments, kill_after=delay)
@@ -74,21 +77,33 @@ class Killer:
 
 
 @pytest.fixture
-def settle(forked, snapshot):
+def strangers(node, forked):
+    """The processes on the Node that are none of the test's."""
+
+    def look():
+        uts = namespaces.identity("/proc/thread-self/ns/uts")
+        return [pid for pid in worlds.processes(uts) if pid != forked.server.pid]
+
+    return lambda: node.run(look)
+
+
+@pytest.fixture
+def settle(forked, snapshot, strangers):
     """Clean up as somebody would who finds a killed podnet; return what is left then."""
 
-    def clean(how, *, chain):
+    def clean(how, *, chain, where):
         if how == "delete" and RECORD in snapshot()["files"]:
             forked("delete", "web")
             seen = _left(snapshot())
             # Drafts and locks of a killed process are nobody's but gc's.
             seen["files"] = [path for path in seen["files"] if not _is_litter(path)]
-            assert seen == NOTHING
+            assert seen == NOTHING, where
         forked("gc")
         if RECORD in snapshot()["files"]:  # it was killed before it began, or when all was done
             if chain == "embedded":  # portmap's CHECK fails where there are mappings
                 forked("check", "web")
             forked("delete", "web")
+        assert strangers() == [], where
         return _left(snapshot())
 
     return clean
@@ -97,7 +112,7 @@ def settle(forked, snapshot):
 RECORD = "/var/lib/podnet/pods/web.json"
 
 
-def _is_litter(path):
+def _is_litter(path: str) -> bool:
     return path.endswith((".draft", ".probe")) or path.startswith("/run/podnet/locks/")
 
 
@@ -115,7 +130,7 @@ def test_a_create_killed_at_any_moment_leaves_nothing_after_gc_or_delete(
     for number in range(KILLS):
         where = killer.kill(number, "create", "web", *create)
 
-        left = settle(("gc", "delete")[number % 2], chain=chain)
+        left = settle(("gc", "delete")[number % 2], chain=chain, where=where)
 
         assert left == NOTHING, where
 
@@ -135,7 +150,7 @@ def test_a_delete_killed_at_any_moment_leaves_nothing_after_gc_or_delete(
         forked(*options, "create", "web", *create)
         where = killer.kill(number, "delete", "web")
 
-        left = settle(("gc", "delete")[number % 2], chain=chain)
+        left = settle(("gc", "delete")[number % 2], chain=chain, where=where)
 
         assert left == NOTHING, where
 

@@ -10,15 +10,18 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from podnet import confdir
 from podnet.cache import Cache
+from podnet.cni.config import Network
 from podnet.cni.result import Result
 from podnet.errors import DriftError, PodnetError
 from podnet.execute import ProcessExecutor
 from podnet.kernel import namespaces
+from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.runtime import Runtime
 
@@ -51,7 +54,7 @@ def peer(tmp_path_factory):
 class World:
     """One container, two runtimes, one cache directory."""
 
-    def __init__(self, node, peer, directory):
+    def __init__(self, node: Node, peer: Path, directory: Path) -> None:
         self.node = node
         self.cache = directory / "cache"
         self.peer = peer
@@ -62,7 +65,7 @@ class World:
             executor=ProcessExecutor(path=("/usr/lib/cni",)), cache=Cache(self.cache)
         )
 
-    def write(self, version, **more):
+    def write(self, version: str, **more: object) -> None:
         """Write the configuration, with spaces that a faithful copy must keep."""
         bridge = {
             "type": "bridge",
@@ -79,27 +82,27 @@ class World:
         self.conflist.write_text(json.dumps(whole, indent=3) + "\n\n")
 
     @property
-    def network(self):
+    def network(self) -> Network:
         """The configuration, as podnet reads it."""
         return confdir.load(self.conflist)
 
-    def attachment(self, netns=None, container_id="c1"):
+    def attachment(self, netns: str | None = None) -> Attachment:
         """The container's attachment."""
         return Attachment(
-            container_id=container_id,
+            container_id="c1",
             ifname="eth0",
             netns=self.netns if netns is None else netns,
             args=ARGS,
             capability_args=CAPABILITIES,
         )
 
-    def go(self, verb, *, status=0, container_id="c1"):
+    def go(self, verb: str, *, status: int = 0) -> Any:
         """Let the Go library do it; return what it says, an error as its text."""
         done = self.node.run(
             subprocess.run,
             [
                 *(str(self.peer), verb, "--conflist", str(self.conflist)),
-                *("--path", "/usr/lib/cni", "--id", container_id, "--netns", self.netns),
+                *("--path", "/usr/lib/cni", "--id", "c1", "--netns", self.netns),
                 *("--ifname", "eth0", "--cache-dir", str(self.cache)),
                 *("--args", ";".join(f"{k}={v}" for k, v in ARGS)),
                 *("--caps", json.dumps(CAPABILITIES)),
@@ -114,16 +117,16 @@ class World:
             return json.loads(done.stderr.splitlines()[-1])["error"]
         return json.loads(done.stdout) if done.stdout else None
 
-    def add(self):
+    def add(self) -> Result:
         """Let podnet ADD."""
         return self.node.run(self.runtime.add, self.network, self.attachment())
 
-    def leases(self):
+    def leases(self) -> list[str]:
         """The addresses that are leased."""
         directory = Path("/var/lib/cni/networks/n")
         return self.node.run(lambda: sorted(p.name for p in directory.glob("10.*")))
 
-    def has_eth0(self):
+    def has_eth0(self) -> bool:
         """Whether the container has its interface."""
         done = self.node.run(
             subprocess.run,
@@ -134,7 +137,7 @@ class World:
         return bool(done.returncode == 0)
 
     @property
-    def entry(self):
+    def entry(self) -> Path:
         """The file in the cache."""
         return self.cache / "results" / "n-c1-eth0"
 

@@ -11,6 +11,8 @@ import ipaddress
 import json
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.root
 LIMITS = ("--bandwidth", "ingress=100M,egress=100M")
 
 
-def _host_local(subnet):
+def _host_local(subnet: str) -> dict[str, object]:
     return {"type": "host-local", "ranges": [[{"subnet": subnet}]]}
 
 
@@ -40,7 +42,7 @@ MACVLAN = {
     "mode": "bridge",
     "ipam": _host_local("10.72.0.0/16"),
 }
-CHAINS = {
+CHAINS: dict[str, list[Any]] = {
     "bridge": [BRIDGE],
     "bridge, both families": [
         BRIDGE
@@ -81,7 +83,7 @@ CHAINS = {
 
 @pytest.fixture
 def debian(podnet, debian_plugins):
-    """podnet with Debian's plugins."""
+    """The command line with Debian's plugins."""
     podnet.environment["CNI_PATH"] = debian_plugins
     return podnet
 
@@ -92,12 +94,13 @@ def uplink(sh):
     sh("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 
 
-def _address(podnet, name, network=0):
+def _address(podnet: Any, name: str) -> str:
     record = podnet.json("inspect", name)
-    return record["attachments"][network]["result"]["ips"][0]["address"].partition("/")[0]
+    address: str = record["attachments"][0]["result"]["ips"][0]["address"]
+    return address.partition("/")[0]
 
 
-def _reachable_from_node(chain):
+def _reachable_from_node(chain: list[Any]) -> bool:
     """A macvlan link and its master do not talk to each other."""
     return chain[0]["type"] not in {"macvlan", "loopback"}
 
@@ -162,14 +165,14 @@ def test_debian_and_embedded_plugins_delete_what_the_other_made(
     assert settled(before) == before
 
 
-def _listener(netns, address, port):
+def _listener(netns: str, address: str, port: int) -> socket.socket:
     with namespaces.entered(netns):
         listening = socket.create_server((address, port))
     listening.settimeout(5)
     return listening
 
 
-def _connection(netns, address, port):
+def _connection(netns: str, address: str, port: int) -> socket.socket:
     with namespaces.entered(netns):
         return socket.create_connection((address, port), timeout=5)
 
@@ -191,11 +194,11 @@ def test_a_published_port_leads_from_another_machine_into_the_pod(debian, node, 
         client.sendall(b"hello")
         assert served.recv(5) == b"hello"
     debian("delete", "web")
-    with pytest.raises(OSError, match="refused|timed out"):
+    with pytest.raises(OSError, match=r"refused|timed out"):
         node.run(_connection, "/run/netns/outside", "192.0.2.1", 8080)
 
 
-def _on_three_networks(conflist):
+def _on_three_networks(conflist: Any) -> tuple[str, ...]:
     conflist("one", BRIDGE)
     conflist("two", PTP)
     conflist("three", MACVLAN)
@@ -297,7 +300,7 @@ def test_one_network_can_be_joined_twice(debian, conflist, snapshot, settled):
 # --- a hundred times
 
 THREE = ("--network", "one", "--network", "two", "--network", "three")
-MANY = {
+MANY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "podnet": ((), ("--network", "podnet")),
     "reference": (("--plugin-dir", "/usr/lib/cni"), ("--network", "reference", *LIMITS)),
     "three networks": (("--plugin-dir", "/usr/lib/cni"), THREE),
@@ -364,6 +367,34 @@ def test_a_hundred_pods_eight_at_a_time_leave_the_kernel_as_it_was(world, snapsh
         assert _without_duplicates(settled(snapshot())) == before
 
 
-def _without_duplicates(seen):
+def _without_duplicates(seen: Mapping[str, Any]) -> dict[str, object]:
     """Debian's plugins look for their shared rules before they append them: two at once, two rules."""
-    return seen | {"iptables": sorted(set(seen["iptables"]))}
+    return {**seen, "iptables": sorted(set(seen["iptables"]))}
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["failed", "killed"])
+def test_of_a_chain_that_did_not_get_to_its_end_the_firewalls_rules_go_too(  # noqa: PLR0913, PLR0917
+    podnet, conflist, stub, debian_plugins, snapshot, settled, tmp_path, interrupted
+):
+    """Debian's firewall knows its rules by prevResult only: what the plugin before it said."""
+    begun = tmp_path / "begun"
+    last = "{ echo > %s; sleep 5; }" % begun if interrupted else "exit 1"  # noqa: UP031
+    stub("last", script=f"[ $CNI_COMMAND = ADD ] && {last}; exit 0")
+    podnet.environment["CNI_PATH"] += f":{debian_plugins}"
+    conflist("good", BRIDGE, {"type": "firewall"})
+    conflist("n", BRIDGE, {"type": "firewall"}, {"type": "last"})
+    podnet("create", "web", "--network", "good")
+    podnet("delete", "web")
+    before = snapshot()
+
+    if interrupted:
+        process = podnet.start("create", "web", "--network", "n")
+        while not begun.exists():
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        podnet("gc")
+    else:
+        podnet("create", "web", "--network", "n", status=3)
+
+    assert settled(before) == before

@@ -26,7 +26,7 @@ from podnet.node import Node
 MAC = "02:11:22:33:44:55"
 OTHER = Path("/run/netns/other")
 AF_INET, AF_INET6 = 2, 10
-IFF_UP, IFF_PROMISC = 0x1, 0x100
+IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 
 
 def _inside(node: Node, act: Callable[[Netlink, IPRoute], Any]) -> Any:
@@ -180,7 +180,34 @@ def test_alias_promiscuity_mac_mtu_and_up_are_set_one_by_one(node):
     assert off.get("IFLA_IFALIAS") == "podnet: ü"
 
 
+def test_queue_length_all_multicast_and_name_are_set_one_by_one(node):
+    def act(netlink, ipr):
+        links.add_bridge(netlink, "br0")
+        index = _found(netlink, "br0").index
+        links.set_txqlen(netlink, index, 77)
+        links.set_all_multicast(netlink, index)
+        links.set_name(netlink, index, "br1")
+        on = _seen(ipr, "br1")
+        links.set_all_multicast(netlink, index, on=False)
+        return index, on, _seen(ipr, "br1")
+
+    index, on, off = _inside(node, act)
+
+    assert (on["index"], on.get("IFLA_TXQLEN")) == (index, 77)
+    assert (on["flags"] & IFF_ALLMULTI, off["flags"] & IFF_ALLMULTI) == (IFF_ALLMULTI, 0)
+
+
 # Links: pyroute2 made, ours reads
+
+
+def test_a_link_may_be_asked_for_by_its_index(node):
+    def act(netlink, ipr):
+        ipr.link("add", ifname="br0", kind="bridge")
+        return links.at(netlink, _index(ipr, "br0")), links.at(netlink, 4711)
+
+    found, absent = _inside(node, act)
+
+    assert (found.name, found.kind, absent) == ("br0", "bridge", None)
 
 
 def test_find_reads_every_field_of_a_link_that_pyroute2_made(node):
@@ -188,7 +215,8 @@ def test_find_reads_every_field_of_a_link_that_pyroute2_made(node):
         ipr.link("add", ifname="br0", kind="bridge")
         ipr.link("add", ifname="eth0", kind="veth", peer={"ifname": "veth1"}, mtu=1400)
         bridge, near, far = (_index(ipr, name) for name in ("br0", "eth0", "veth1"))
-        ipr.link("set", index=near, address=MAC, ifalias="mine", flags=IFF_PROMISC, change=0x100)
+        ipr.link("set", index=near, address=MAC, ifalias="mine", txqlen=77)
+        ipr.link("set", index=near, flags=IFF_PROMISC | IFF_ALLMULTI, change=0x300)
         ipr.link("set", index=near, master=bridge, state="up")
         ipr.brport("set", index=near, mode=1, isolated=1)
         return bridge, near, far, links.find(netlink, "eth0")
@@ -203,6 +231,8 @@ def test_find_reads_every_field_of_a_link_that_pyroute2_made(node):
         mtu=1400,
         up=True,
         promiscuous=True,
+        all_multicast=True,
+        txqlen=77,
         operstate="lowerlayerdown",
         master=bridge,
         peer=far,
@@ -667,7 +697,7 @@ def test_a_dump_that_is_always_interrupted_is_an_error(monkeypatch):
         netlink.dump(18, b"", what="links")
 
     assert raised.value.errno == errno.EINTR
-    assert scripted.requests == 5
+    assert scripted.requests == 20
 
 
 def test_the_rest_of_an_earlier_answer_is_passed_over(monkeypatch):

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -109,6 +111,39 @@ class Host:
         """Return the lease files of a network."""
         return self.node.run(_leases, self.root / network)
 
+    def state(self, *, netns: str = "") -> dict[str, object]:
+        """Return links, addresses and routes of all tables, without what chance gave.
+
+        Names that begin with ``veth`` are cut to that; IPv6 link-local addresses, tags that
+        somebody wrote on a link and the lengths of queues are left out.
+        """
+        # The kernel's news of a carrier come a moment later.
+        pause = "for i in 1 2 3 4 5 6 7; do ip link | grep -q NO-CARR || exit 0; sleep .2; done"
+        self.sh(pause, netns=netns)
+        found: dict[str, object] = {}
+        for link in self.ip("-d addr show", netns=netns):
+            name = _without_chance(link["ifname"])
+            info: Any = link.get("linkinfo", {})
+            listed: Any = link["addr_info"]
+            found[name] = {
+                "kind": (info.get("info_kind"), str(info.get("info_data"))),
+                "master": link.get("master"),
+                "flags": sorted(map(str, cast("list[object]", link["flags"]))),
+                "numbers": [link[key] for key in ("mtu", "operstate", "promiscuity", "allmulti")],
+                "addresses": sorted(
+                    (a["local"], a["prefixlen"], a.get("broadcast", ""), a["scope"])
+                    for a in listed
+                    if a.get("local") and not a["local"].startswith("fe80")
+                ),
+            }
+        routes = [
+            {key: _without_chance(value) for key, value in route.items() if key != "pref"}
+            for family in ("-4", "-6")
+            for route in self.ip(f"{family} -d route show table all", netns=netns)
+            if not str(route["dst"]).startswith(("fe80", "ff00"))
+        ]
+        return found | {"routes": sorted(routes, key=str)}
+
     def run(
         self,
         plugin: str,
@@ -162,6 +197,10 @@ class Host:
         }
         whole = {"cniVersion": "1.1.0", "name": "demo"} | dict(config)
         return self.run(str(config["type"]), whole, environment | more, directory=directory)
+
+
+def _without_chance(value: object) -> str:
+    return re.sub("^veth.*", "veth", str(value))
 
 
 def _leases(directory: Path) -> dict[str, str]:

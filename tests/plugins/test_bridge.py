@@ -463,6 +463,19 @@ def test_masquerading_rules_are_not_repeated(host):
     assert len(_rules(host, "postrouting")) == 3
 
 
+def test_a_rule_that_an_attachment_left_is_replaced(host):
+    """A crash took its interface and its lease, and it is added again."""
+    config = _config(ipMasq=True)
+    _added(host, config)
+    host.sh("ip link del eth0", netns="/run/netns/c1")
+    host.sh("rm /var/lib/cni/networks/demo/10.1.0.2")
+
+    host.call("ADD", config)
+
+    assert len(_rules(host)) == 1
+    assert "10.1.0.3" in host.sh("nft list chain inet cni_plugins_masquerade masq_checks")
+
+
 def test_a_long_name_fits_into_a_rule_s_comment(host):
     config = _config(ipMasq=True, name="n" * 90)
     cid = "c" * 64

@@ -3,8 +3,10 @@
 Every call is a process in a host in memory, as a runtime makes it.
 """
 
+import fcntl
 import json
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -578,6 +580,21 @@ def test_processes_at_the_same_time_get_different_addresses(host):
 
     assert sorted(leased) == sorted(f"10.1.0.{n}" for n in range(2, 18))
     assert {cid.partition("\r")[0] for cid in host.leases().values()} == set(cids)
+
+
+def test_a_call_waits_for_whoever_holds_the_lock(host):
+    """The reference's lock, so that the two wait for each other."""
+    config = _config()
+    _add(host, config, "c1")
+
+    with ThreadPoolExecutor(1) as pool, host.node.run((host.root / "demo/lock").open) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = pool.submit(_add, host, config, "c2")
+        time.sleep(0.4)
+        before = list(host.leases())
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert (before, waiting.result(10)) == (["10.1.0.2"], ["10.1.0.3"])
 
 
 def test_a_thousand_leases_in_a_row_are_passed_over(host):

@@ -6,7 +6,7 @@ by asking for it, never by listing all of them.
 
 import errno
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from podnet.kernel.netlink import (
     NLM_F_CREATE,
@@ -31,7 +31,7 @@ _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID = 28, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
-_IFF_UP, _IFF_PROMISC = 0x1, 0x100
+_IFF_UP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x100, 0x200
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
 # linux/if.h, IF_OPER_*
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
@@ -49,6 +49,8 @@ class Link:
         mtu: In bytes.
         up: Administratively up.
         promiscuous: Set promiscuous by somebody.
+        all_multicast: Set to receive all multicast, likewise.
+        txqlen: The length of its transmit queue.
         operstate: One of OPERSTATES.
         master: The index of the bridge it is a port of, or 0.
         peer: For veth the index of the other end, in its namespace; or 0.
@@ -56,6 +58,7 @@ class Link:
         alias: What somebody wrote on it.
         hairpin: As a bridge port: may send back where it came from.
         isolated: As a bridge port: may talk to non-isolated ports only.
+        data: What its kind says about itself, packed (IFLA_INFO_DATA).
     """
 
     index: int
@@ -65,6 +68,8 @@ class Link:
     mtu: int = 0
     up: bool = False
     promiscuous: bool = False
+    all_multicast: bool = False
+    txqlen: int = 0
     operstate: str = "unknown"
     master: int = 0
     peer: int = 0
@@ -72,17 +77,26 @@ class Link:
     alias: str = ""
     hairpin: bool = False
     isolated: bool = False
+    data: bytes = field(default=b"", compare=False, repr=False)
 
 
 def find(netlink: Netlink, name: str) -> Link | None:
     """Return the link called *name*, or ``None``."""
+    return _asked(netlink, _info() + text(_IFLA_IFNAME, name), name)
+
+
+def at(netlink: Netlink, index: int) -> Link | None:
+    """Return the link with this index, or ``None``."""
+    return _asked(netlink, _info(index), f"link {index}")
+
+
+def _asked(netlink: Netlink, body: bytes, what: str) -> Link | None:
     try:
-        answer = netlink.get(_RTM_GETLINK, _info() + text(_IFLA_IFNAME, name), what=name)
+        return _link(netlink.get(_RTM_GETLINK, body, what=what))
     except NetlinkError as exc:
         if exc.errno == errno.ENODEV:
             return None
         raise
-    return _link(answer)
 
 
 def every(netlink: Netlink) -> list[Link]:
@@ -136,6 +150,17 @@ def add_veth(
     _create(netlink, body, f"add veth {name}")
 
 
+def add_ifb(netlink: Netlink, name: str, *, mtu: int) -> None:
+    """Make an intermediate functional block, up and without a queue: traffic is sent to it to wait.
+
+    Raises:
+        NetlinkError: EEXIST when the name is taken.
+    """
+    body = _info(flags=_IFF_UP, change=_IFF_UP) + text(_IFLA_IFNAME, name)
+    body += u32(_IFLA_MTU, mtu) + u32(_IFLA_TXQLEN, 0) + _kind("ifb")
+    _create(netlink, body, f"add ifb {name}")
+
+
 def delete(netlink: Netlink, name: str) -> bool:
     """Delete the link called *name*; return whether there was one."""
     try:
@@ -160,6 +185,12 @@ def set_promiscuous(netlink: Netlink, index: int, *, on: bool = True) -> None:
     netlink.request(_RTM_NEWLINK, body, what="set promiscuous mode")
 
 
+def set_all_multicast(netlink: Netlink, index: int, *, on: bool = True) -> None:
+    """Let a link receive all multicast, or not."""
+    body = _info(index, flags=_IFF_ALLMULTI if on else 0, change=_IFF_ALLMULTI)
+    netlink.request(_RTM_NEWLINK, body, what="set all-multicast mode")
+
+
 def set_mac(netlink: Netlink, index: int, mac: str) -> None:
     """Set the hardware address; a bridge keeps one that was set, whatever its ports do."""
     body = _info(index) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
@@ -172,9 +203,24 @@ def set_alias(netlink: Netlink, index: int, alias: str) -> None:
     netlink.request(_RTM_NEWLINK, body, what="set alias")
 
 
+def set_name(netlink: Netlink, index: int, name: str) -> None:
+    """Rename a link, which must be down.
+
+    Raises:
+        NetlinkError: EEXIST when the name is taken.
+    """
+    netlink.request(_RTM_NEWLINK, _info(index) + text(_IFLA_IFNAME, name), what=f"rename to {name}")
+
+
 def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
     """Set the MTU."""
     netlink.request(_RTM_NEWLINK, _info(index) + u32(_IFLA_MTU, mtu), what=f"set MTU {mtu}")
+
+
+def set_txqlen(netlink: Netlink, index: int, length: int) -> None:
+    """Set the length of the transmit queue."""
+    body = _info(index) + u32(_IFLA_TXQLEN, length)
+    netlink.request(_RTM_NEWLINK, body, what=f"set queue length {length}")
 
 
 def add_port(
@@ -237,6 +283,8 @@ def _link(message: Message) -> Link:
         mtu=as_int(found.get(_IFLA_MTU, b"")),
         up=bool(flags & _IFF_UP),
         promiscuous=bool(flags & _IFF_PROMISC),
+        all_multicast=bool(flags & _IFF_ALLMULTI),
+        txqlen=as_int(found.get(_IFLA_TXQLEN, b"")),
         operstate=OPERSTATES[state] if state < len(OPERSTATES) else "unknown",
         master=as_int(found.get(_IFLA_MASTER, b"")),
         peer=as_int(found.get(_IFLA_LINK, b"")),
@@ -244,4 +292,5 @@ def _link(message: Message) -> Link:
         alias=as_text(found.get(_IFLA_IFALIAS, b"")),
         hairpin=as_int(port.get(_IFLA_BRPORT_MODE, b"")) > 0,
         isolated=as_int(port.get(_IFLA_BRPORT_ISOLATED, b"")) > 0,
+        data=info.get(_IFLA_INFO_DATA, b""),
     )

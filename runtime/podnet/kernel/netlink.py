@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 # linux/netlink.h
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x1, 0x4, 0x8, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
@@ -28,8 +28,8 @@ _NLA_TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE = 1 << 20
-# As many times as the reference plugins try again (netlinksafe).
-_DUMP_TRIES = 5
+# The reference plugins try five times, and then believe what they have (netlinksafe).
+_DUMP_TRIES = 20
 
 Attributes = Mapping[int, bytes]
 
@@ -108,10 +108,15 @@ class Message:
 
 
 class Netlink:
-    """An rtnetlink socket in the network namespace of the thread that opened it."""
+    """A netlink socket in the network namespace of the thread that opened it.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    Args:
+        protocol: NETLINK_ROUTE, or another subsystem of the kernel.
+    """
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._socket.bind((0, 0))
         for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -148,13 +153,13 @@ class Netlink:
         for _ in self._answers(what):
             pass
 
-    def get(self, kind: int, body: bytes, *, what: str = "") -> Message:
+    def get(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> Message:
         """Send one request and return its one answer.
 
         Raises:
             NetlinkError: The kernel refused; ENODEV and the like where there is no such thing.
         """
-        self._send(kind, NLM_F_REQUEST | NLM_F_ACK, body)
+        self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
         answers = [message for message, _ in self._answers(what)]
         return answers[0]
 

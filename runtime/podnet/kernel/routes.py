@@ -23,14 +23,16 @@ from podnet.kernel.netlink import (
 
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
-_RTA_METRICS, _RTA_TABLE = 8, 15
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE = 8, 9, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _MESSAGE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RTN_UNICAST = 1
 _RTM_F_CLONED = 0x200
 MAIN_TABLE = 254
-PROTOCOL_BOOT = 3
+PROTOCOL_KERNEL, PROTOCOL_BOOT = 2, 3
+SCOPE_LINK, SCOPE_HOST = 253, 254
 _TABLE_IN_HEADER = 0xFF
 
 Destination = IPv4Network | IPv6Network
@@ -93,6 +95,35 @@ def of(netlink: Netlink, index: int, family: int) -> list[Route]:
     head = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
     messages = netlink.dump(_RTM_GETROUTE, head + u32(_RTA_OIF, index), what="routes")
     return [route for message in messages if (route := _route(message)) and route.oif == index]
+
+
+def default_link(netlink: Netlink) -> int:
+    """Return the index of the link that the first default route leaves by, IPv4 first; or 0."""
+    for family in _FAMILIES.values():
+        head = _MESSAGE.pack(family, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
+        for message in netlink.dump(_RTM_GETROUTE, head, what="routes"):
+            route = _route(message)
+            if route and route.dst.prefixlen == 0 and route.table == MAIN_TABLE:
+                return route.oif or _first_hop(message)
+    return 0
+
+
+def _first_hop(message: Message) -> int:
+    hops = attributes(message.payload, _MESSAGE.size).get(_RTA_MULTIPATH, bytes(_NEXT_HOP.size))
+    return int(_NEXT_HOP.unpack_from(hops)[3])
+
+
+def interface_towards(netlink: Netlink, destination: Gateway) -> int:
+    """Return the index of the link by which packets to *destination* leave.
+
+    Raises:
+        NetlinkError: ENETUNREACH and the like where there is no route.
+    """
+    bits = len(destination.packed) * 8
+    head = _MESSAGE.pack(_FAMILIES[destination.version], bits, 0, 0, 0, 0, 0, 0, 0)
+    body = head + attribute(_RTA_DST, destination.packed)
+    answer = netlink.get(_RTM_GETROUTE, body, what=f"route to {destination}")
+    return as_int(attributes(answer.payload, _MESSAGE.size).get(_RTA_OIF, b""))
 
 
 def _name(route: Route) -> str:

@@ -129,11 +129,18 @@ def enter(descriptors: dict[str, int]) -> None:
     Raises:
         OSError: The kernel refuses.
     """
-    here = Path.cwd()
+    cwd = _working_directory()
     enter_some(descriptors)
     # Entering a mount namespace leads to its root directory.
-    if here.is_dir():
-        os.chdir(here)
+    if cwd.is_dir():
+        os.chdir(cwd)
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return Path("/")
 
 
 def enter_some(descriptors: dict[str, int]) -> None:
