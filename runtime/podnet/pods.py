@@ -20,6 +20,7 @@ from podnet.places import LIBCNI_CACHE, Places
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
 from podnet.records import CorruptRecordError, Membership, Pod, Records, State
+from podnet.remains import known_result
 from podnet.runtime import RollbackError, Runtime
 from podnet.transcript import Transcript
 from podnet.wishes import Wish, membership
@@ -261,7 +262,10 @@ class Pods:
         # A namespace that is gone is not named: somebody else's may be there now.
         netns = pod.netns if self.is_alive(pod) else ""
         network, attachment = leaving.network, leaving.attachment(pod.container_id, netns)
-        for note in runtime.delete(network.name, attachment, fallback=network, path=leaving.path):
+        known = known_result(self.transcript, pod, leaving)
+        for note in runtime.delete(
+            network.name, attachment, fallback=network, path=leaving.path, so_far=known
+        ):
             self.say(f"pod {pod.name}, network {network.name}: {note}")
 
     def _undo(self, made: Pod, failure: BaseException, keep_open: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
 from podnet.pods import Pods
 from podnet.records import CorruptRecordError, Pod, State
+from podnet.remains import known_result
 from podnet.runtime import Runtime
 
 
@@ -98,7 +99,13 @@ def _settle_change(pods: Pods, pod: Pod, keep_open: tuple[int, ...], report: Rep
             network = membership.network
             attachment = membership.attachment(pod.container_id, pod.netns)
             try:
-                runtime.delete(network.name, attachment, fallback=network, path=membership.path)
+                runtime.delete(
+                    network.name,
+                    attachment,
+                    fallback=network,
+                    path=membership.path,
+                    so_far=known_result(pods.transcript, pod, membership),
+                )
             except (PodnetError, CniError) as exc:
                 report.failures.append(exc)
                 return pod

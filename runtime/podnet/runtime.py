@@ -7,7 +7,7 @@ attachment is refused.  Knows nothing of pods, and takes no locks: its caller do
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from podnet import answer, plan
@@ -96,11 +96,14 @@ class Runtime:
             RollbackError: A plugin failed, and undoing it did too.
         """
         network = self.prepare(network, attachment)
+        so_far: Result | None = None
         try:
-            result = self._add(network, attachment)
+            for answered in self._answers(network, attachment):
+                so_far = answered
+            result = _whole(network, so_far)
             self.cache.save(network, attachment, result, path=self.executor.path)
         except BaseException as failure:
-            self._undo(network, attachment, failure)
+            self._undo(network, attachment, failure, so_far)
             raise
         return result
 
@@ -116,7 +119,8 @@ class Runtime:
             self.check_netns(attachment.netns)
         return self.settle_version(network)
 
-    def _add(self, network: Network, attachment: Attachment) -> Result:
+    def _answers(self, network: Network, attachment: Attachment) -> Iterator[Result]:
+        """Run ADD along the chain, and yield each plugin's result, in the network's version."""
         result: Result | None = None
         for step in plan.add(self._sent(network), attachment, self.executor.path):
             outcome = self._run(step if result is None else step.after(result))
@@ -125,14 +129,22 @@ class Runtime:
                 result = convert(answered, network.cni_version)
             except CniError as exc:
                 raise answer.PluginError(outcome, exc) from None
-        if result is None:
-            raise UsageError(f"network {network.name} has no plugins")
-        return result
+            yield result
 
-    def _undo(self, network: Network, attachment: Attachment, failure: BaseException) -> None:
-        """DEL the whole list, as the spec wants it after any failed ADD."""
+    def _undo(
+        self,
+        network: Network,
+        attachment: Attachment,
+        failure: BaseException,
+        so_far: Result | None,
+    ) -> None:
+        """DEL the whole list, as the spec wants it after any failed ADD.
+
+        With the last answer there was as prevResult: a plugin may know by it alone what
+        it made (the reference's firewall, its rules).
+        """
         try:
-            self._run_all(plan.delete(self._sent(network), attachment, self.executor.path, None))
+            self._run_all(plan.delete(self._sent(network), attachment, self.executor.path, so_far))
             self.cache.forget(network.name, attachment)
         except (PodnetError, CniError) as rollback:
             raise RollbackError(failure, rollback) from failure
@@ -178,6 +190,7 @@ class Runtime:
         *,
         fallback: Network | None = None,
         path: Sequence[str] = (),
+        so_far: Result | None = None,
     ) -> list[str]:
         """Run DEL along the chain, backwards, with the configuration and arguments of the ADD.
 
@@ -185,7 +198,8 @@ class Runtime:
             network_name: The network.
             attachment: Whose; its netns is used as it is: "" once the namespace is gone.
             fallback: The network, for an attachment that is not in the cache, and
-            path: where its plugins were found.
+            path: where its plugins were found, and
+            so_far: what is known of its result.
 
         Returns:
             Notes: what was odd and did not matter.
@@ -195,7 +209,9 @@ class Runtime:
             PluginError: A plugin failed; those before it in the chain were not called, and
                 the entry is kept, so that DEL can be tried again.
         """
-        steps, notes = self.plan_delete(network_name, attachment, fallback=fallback, path=path)
+        steps, notes = self.plan_delete(
+            network_name, attachment, fallback=fallback, path=path, so_far=so_far
+        )
         for outcome in self._run_all(steps):
             plugin = outcome.invocation.plugin
             notes += [f"plugin {plugin} {note}" for note in answer.notes(outcome)]
@@ -209,6 +225,7 @@ class Runtime:
         *,
         fallback: Network | None = None,
         path: Sequence[str] = (),
+        so_far: Result | None = None,
     ) -> tuple[list[Invocation], list[str]]:
         """Return what :meth:`delete` would run, and its notes so far."""
         notes = list[str]()
@@ -217,7 +234,7 @@ class Runtime:
         except CacheError as exc:
             notes.append(f"{exc.message}: DEL goes on without it")
             entry = None
-        network, given, result = fallback, attachment, None
+        network, given, result = fallback, attachment, so_far
         if entry is not None:
             network, result = self._network_of(entry, fallback, notes), entry.result
             given = replace(entry.attachment, netns=attachment.netns)
@@ -385,3 +402,14 @@ class Runtime:
 
     def _sent(self, network: Network) -> Network:
         return network.without_declarations() if self.strip_capabilities else network
+
+
+def _whole(network: Network, result: Result | None) -> Result:
+    """Return the chain's result.
+
+    Raises:
+        UsageError: There is no chain.
+    """
+    if result is None:
+        raise UsageError(f"network {network.name} has no plugins")
+    return result

@@ -28,8 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: object) -> str:
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command: list[str] = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return str(done.stdout)
 
 
 def _podnet(environment: Path, *arguments: str) -> str:

@@ -63,7 +63,7 @@ class Host:
 
     def sh(self, script: str, *, netns: str = "") -> str:
         """Run a shell script on the host, or inside a container, and return what it prints."""
-        inside = ["nsenter", f"--net={netns}"] if netns else []
+        inside = ["/usr/bin/nsenter", f"--net={netns}"] if netns else []
         command = [*inside, "sh", "-ec", script]
         done = self.node.run(
             subprocess.run, command, capture_output=True, text=True, check=False, timeout=60
