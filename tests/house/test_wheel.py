@@ -28,14 +28,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: object) -> str:
-    command: list[str] = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return str(done.stdout)
+    return done.stdout
 
 
 def _podnet(environment: Path, *arguments: str) -> str:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "NETCONF", "PODNET"))}
-    command = [environment / "bin" / "podnet", *arguments]
+    command = [str(environment / "bin" / "podnet"), *arguments]
     done = subprocess.run(command, cwd="/", env=clean, capture_output=True, text=True, check=True)
     return done.stdout
 

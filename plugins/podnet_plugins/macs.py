@@ -1,0 +1,20 @@
+"""Which hardware address an interface is to have."""
+
+from podnet.cni.errors import InvalidConfigError
+from podnet.kernel import links
+from podnet_plugins.skel import Call, known_args
+
+
+def asked_for(call: Call, configured: str = "", capability: str = "") -> str:
+    """Return the address: the configuration's, CNI_ARGS', the capability's; the last one given.
+
+    Raises:
+        CniError: It is no hardware address, or CNI_ARGS has what nobody knows.
+    """
+    mac = capability or known_args(call, "MAC").get("MAC", "") or configured
+    if mac:
+        try:
+            links.mac_bytes(mac)
+        except ValueError as exc:
+            raise InvalidConfigError(f"invalid args {mac} for MAC addr: {exc}") from None
+    return mac

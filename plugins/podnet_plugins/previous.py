@@ -1,0 +1,73 @@
+"""What prevResult says of this attachment, among what other plugins of the chain added.
+
+And whether the kernel still says the same of it.
+"""
+
+from dataclasses import dataclass
+
+from podnet.cni.errors import CniError
+from podnet.cni.result import Interface, IPConfig, Result
+from podnet.kernel import links
+from podnet.kernel.links import Link
+from podnet.kernel.netlink import Netlink
+from podnet_plugins.skel import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """The attachment's part of a result.
+
+    Attributes:
+        inside: The container's interface.
+        hosts: Everything on the host; the other end is among it.
+        ips: The interface's addresses.
+    """
+
+    inside: Interface
+    hosts: tuple[Interface, ...]
+    ips: tuple[IPConfig, ...]
+
+
+def own(call: Call, result: Result) -> Own:
+    """Find the attachment's interface in *result*.
+
+    Raises:
+        CniError: It is not in it.
+    """
+    for index, interface in enumerate(result.interfaces):
+        if interface.name == call.ifname and interface.sandbox == call.netns:
+            return Own(
+                inside=interface,
+                hosts=tuple(other for other in result.interfaces if not other.sandbox),
+                ips=tuple(ip for ip in result.ips if ip.interface in {None, index}),
+            )
+    raise CniError(f"prevResult does not have {call.ifname} in {call.netns}")
+
+
+def as_made(netlink: Netlink, interface: Interface, kind: str) -> Link:
+    """Return the link of *interface*.
+
+    Raises:
+        CniError: It is gone, of another kind than *kind*, or has another hardware address.
+    """
+    link = links.find(netlink, interface.name)
+    if link is None:
+        raise CniError(f"interface {interface.name} is gone")
+    if link.kind != kind:
+        raise CniError(f"{link.name} is not a {kind}")
+    if interface.mac and link.mac != interface.mac:
+        raise CniError(f"{link.name} has address {link.mac}, not {interface.mac}")
+    return link
+
+
+def other_end(netlink: Netlink, expected: Own, inside: Link) -> Link:
+    """Return the host's end of the veth pair that *inside* is an end of.
+
+    Raises:
+        CniError: It is not among what prevResult names, or has another hardware address.
+    """
+    for interface in expected.hosts:
+        host = links.find(netlink, interface.name)
+        if host is not None and host.kind == "veth" and host.index == inside.peer:
+            return as_made(netlink, interface, "veth")
+    raise CniError(f"the host's end of {inside.name} was not found")

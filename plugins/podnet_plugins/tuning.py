@@ -1,0 +1,174 @@
+"""tuning: set sysctls, hardware address, MTU, modes and queue length of a container's interface.
+
+Keys, order and files are the reference's (containernetworking/plugins, meta/tuning).  Unlike
+it a failed ADD puts back what it changed, a second ADD does not overwrite what was before
+the first, DEL without a namespace removes the backup, and GC and STATUS are real.
+"""
+
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from podnet.cni.errors import CniError, Code
+from podnet.cni.result import Interface, Result
+from podnet.kernel import links, namespaces, sysctl
+from podnet.kernel.links import Link
+from podnet.kernel.netlink import Netlink
+from podnet_plugins import tuning_backup as backup
+from podnet_plugins import tuning_settings
+from podnet_plugins.container import entered
+from podnet_plugins.schema import read
+from podnet_plugins.skel import Call, Plugin, run
+from podnet_plugins.tuning_config import Tuning, TuningConfig
+from podnet_plugins.tuning_settings import Settings
+
+
+def add(call: Call) -> Result:
+    """Set what is asked for; when one thing fails, all is as before."""
+    previous = call.require_prev_result()
+    tuning = Tuning.of(call)
+    with entered(call.netns), Netlink() as netlink, ExitStack() as undo:
+        for path, value in tuning.sysctls.items():
+            before = _sysctl(path)
+            undo.callback(_put_back, path, before)
+            _set_sysctl(path, value)
+        if tuning.settings:
+            _set_link(call, netlink, tuning.settings, undo)
+        undo.pop_all()
+    interfaces = [_as_set(one, call, tuning.settings) for one in previous.interfaces]
+    return replace(previous, interfaces=tuple(interfaces))
+
+
+def _set_link(call: Call, netlink: Netlink, wanted: Settings, undo: ExitStack) -> None:
+    link = _link(netlink, call.ifname)
+    before = Settings.of(link).where_set_in(wanted)
+    file = backup.path(call, _data_dir(call))
+    saved = backup.read(file)
+    undo.callback(backup.put_back, file, saved)
+    # What an earlier ADD saved is what was there before any.
+    backup.save(file, before.overlaid_with(backup.settings(saved)), call.network)
+    undo.callback(tuning_settings.restore, netlink, link.index, before)
+    tuning_settings.apply(netlink, link.index, wanted)
+
+
+def _as_set(interface: Interface, call: Call, wanted: Settings) -> Interface:
+    """Return an interface of the result as it is now; the host may have one of the same name."""
+    if interface.name != call.ifname or not interface.sandbox:
+        return interface
+    mtu = wanted.mtu if wanted.mtu and interface.mtu else interface.mtu
+    return replace(interface, mac=wanted.mac or interface.mac, mtu=mtu)
+
+
+def check(call: Call) -> None:
+    """Check every sysctl, every setting, and that DEL will know what was before."""
+    call.require_prev_result()
+    tuning = Tuning.of(call)
+    with entered(call.netns), Netlink() as netlink:
+        for path, value in tuning.sysctls.items():
+            current = _sysctl(path)
+            if not _same(current, value):
+                name = "/".join(("/proc/sys/net", *path))
+                raise CniError(
+                    f"Error: Tuning configured value of {name} is {value}, "
+                    f"current value is {current}"
+                )
+        if tuning.settings:
+            _check_link(_link(netlink, call.ifname), tuning.settings)
+            file = backup.path(call, _data_dir(call))
+            if backup.read(file) is None:
+                raise CniError(f"Error: Tuning has lost its backup {file}")
+
+
+def _check_link(link: Link, wanted: Settings) -> None:
+    found = Settings.of(link)
+    words = {
+        "mac": "configured Ethernet of {}",
+        "promisc": "link {} configured promisc",
+        "mtu": "configured MTU of {}",
+        "allmulti": "configured all-multicast mode of {}",
+        "txqlen": "configured Transmit Queue Length of {}",
+    }
+    for name, what in words.items():
+        asked, is_now = getattr(wanted, name), getattr(found, name)
+        if asked is not None and asked != is_now:
+            said = f"is {_word(asked)}, current value is {_word(is_now)}"
+            raise CniError(f"Error: Tuning {what.format(link.name)} {said}")
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def delete(call: Call) -> None:
+    """Put back what was before, where there still is something; sysctls die with the namespace."""
+    file = backup.path(call, _data_dir(call))
+    saved = backup.settings(backup.read(file))
+    if saved and call.netns and namespaces.is_namespace(call.netns):
+        with entered(call.netns), Netlink() as netlink:
+            link = links.find(netlink, call.ifname)
+            if link is not None:
+                tuning_settings.restore(netlink, link.index, saved)
+    backup.remove(file)
+
+
+def gc(call: Call) -> None:
+    """Remove the backups of attachments that are not valid."""
+    backup.remove_stale(_data_dir(call), call.network, call.valid_attachments)
+
+
+def status(call: Call) -> None:
+    """An ADD succeeds unless the configuration asks for what it may not have."""
+    try:
+        Tuning.of(call)
+    except CniError as exc:
+        raise CniError(exc.msg, exc.details, code=Code.NOT_AVAILABLE) from exc
+
+
+def _data_dir(call: Call) -> str:
+    return read(TuningConfig, call.config).data_dir
+
+
+def _link(netlink: Netlink, name: str) -> Link:
+    link = links.find(netlink, name)
+    if link is None:
+        raise CniError(f'failed to get "{name}": Link not found')
+    return link
+
+
+def _sysctl(path: tuple[str, ...]) -> str:
+    value = sysctl.read(*path)
+    if value is None:
+        raise CniError(f"open {'/'.join(('/proc/sys/net', *path))}: no such file or directory")
+    return value
+
+
+def _set_sysctl(path: tuple[str, ...], value: str) -> None:
+    try:
+        sysctl.write(*path, value=value)
+    except OSError as exc:
+        name = "/".join(("/proc/sys/net", *path))
+        raise CniError(f"write {name}: {str(exc.strerror).lower()}", f"value {value!r}") from exc
+
+
+def _put_back(path: tuple[str, ...], value: str) -> None:
+    with suppress(OSError):
+        sysctl.write(*path, value=value)
+
+
+def _same(current: str, wanted: str) -> bool:
+    """Tell whether two values are one: the kernel prints tabs for blanks, and decimal for hex."""
+    return [_number(part) for part in current.split()] == [_number(part) for part in wanted.split()]
+
+
+def _number(part: str) -> int | str:
+    try:
+        return int(part, 0)
+    except ValueError:
+        return part
+
+
+PLUGIN = Plugin("tuning", add=add, check=check, delete=delete, gc=gc, status=status)
+
+
+def main() -> None:
+    """Run the plugin."""
+    run(PLUGIN)
