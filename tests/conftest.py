@@ -1,6 +1,7 @@
 """What every test may ask for: a Node of its own, and places below a temporary directory."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,30 @@ from podnet.node import Node
 from podnet.places import Places
 
 DEBIAN_PLUGINS = Path("/usr/lib/cni")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_interrupt() -> None:
+    """Who runs the suite in the background ignores SIGINT, and every child would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_machine_stays_as_it_was() -> Iterator[None]:
+    """No test touches the machine's own network: what it does, it does in a Node."""
+    before = _machine()
+    yield
+    assert _machine() == before
+
+
+def _machine() -> dict[str, list[str]]:
+    """Return the machine's links, named network namespaces and mounts of podnet's."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {
+        "links": sorted(path.name for path in Path("/sys/class/net").glob("*")),
+        "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
+        "mounts": sorted(line.split()[4] for line in mounts if " podnet " in line),
+    }
 
 
 @pytest.fixture

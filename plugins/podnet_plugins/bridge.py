@@ -14,6 +14,7 @@ from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
 from podnet.errors import PodnetError
 from podnet.kernel import firewall, links, sysctl
+from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_plugins import (
     bridge_check,
@@ -32,6 +33,7 @@ from podnet_plugins.skel import Call, Plugin, run
 def add(call: Call) -> Result:
     """Make the bridge, the pair, the addresses and the rules; leave nothing when one fails."""
     config = BridgeConfig.of(call)
+    container.require(call.netns)
     with ExitStack() as undo, Netlink() as netlink:
         bridge = bridge_host.ensure(netlink, config)
         pair = pairs.make(netlink, call, mtu=config.mtu, mac=config.mac)
@@ -40,17 +42,7 @@ def add(call: Call) -> Result:
         links.add_port(netlink, pair.host.index, bridge=bridge.index, **port)
         result = Result(cni_version=call.cni_version, dns=config.dns)
         if config.has_ipam:
-            assigned = delegate.add(call)
-            undo.callback(delegate.delete, call)
-            planned = gateways.with_gateways(config, assigned)
-            result = replace(planned, dns=config.dns or assigned.dns)
-            _configure_inside(call, config, result)
-            if config.is_gateway:
-                bridge_host.make_gateway(netlink, config, bridge, result)
-            if config.ip_masq:
-                _masquerade(call, result)
-                attachment = call.network, call.container_id, call.ifname
-                undo.callback(masquerade.delete, *attachment)
+            result = _addressed(netlink, call, config, bridge, undo=undo)
         elif not config.interface_down:
             with container.entered(call.netns), Netlink() as inside:
                 links.set_up(inside, pair.inside.index)
@@ -58,9 +50,26 @@ def add(call: Call) -> Result:
             bridge_host.await_port(netlink, pair.host.name)
         made = [pairs.named(netlink, name) for name in (bridge.name, pair.host.name)]
         undo.pop_all()
-    interfaces = [Interface(link.name, mac=link.mac) for link in made]
-    interfaces.append(Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns))
-    return replace(result, interfaces=tuple(interfaces))
+    outside = (Interface(link.name, mac=link.mac) for link in made)
+    inside_one = Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns)
+    return replace(result, interfaces=(*outside, inside_one))
+
+
+def _addressed(
+    netlink: Netlink, call: Call, config: BridgeConfig, bridge: Link, *, undo: ExitStack
+) -> Result:
+    """Have addresses assigned, and do everything that follows from them."""
+    assigned = delegate.add(call)
+    undo.callback(delegate.delete, call)
+    planned = gateways.with_gateways(config, assigned)
+    result = replace(planned, dns=config.dns or assigned.dns)
+    _configure_inside(call, config, result)
+    if config.is_gateway:
+        bridge_host.make_gateway(netlink, config, bridge, result)
+    if config.ip_masq:
+        _masquerade(call, result)
+        undo.callback(masquerade.delete, call.network, call.container_id, call.ifname)
+    return result
 
 
 def check(call: Call) -> None:

@@ -20,9 +20,8 @@ _IPV6 = 6
 _SCOPE_UNIVERSE = 0
 
 
-@contextmanager
-def entered(netns: str) -> Iterator[None]:
-    """Work inside the namespace *netns* for a while.
+def require(netns: str) -> None:
+    """Check that *netns* is there, before anything is made for it.
 
     Raises:
         CniError: Code 8 when it is not there or is no namespace.
@@ -31,6 +30,16 @@ def entered(netns: str) -> Iterator[None]:
         raise CniError(f'failed to open netns "{netns}": no such file', code=Code.INVALID_NETNS)
     if not namespaces.is_namespace(netns):
         raise CniError(f'"{netns}" is not a network namespace', code=Code.INVALID_NETNS)
+
+
+@contextmanager
+def entered(netns: str) -> Iterator[None]:
+    """Work inside the namespace *netns* for a while.
+
+    Raises:
+        CniError: Code 8 when it is not there or is no namespace.
+    """
+    require(netns)
     with namespaces.entered(netns):
         yield
 

@@ -915,7 +915,9 @@ def test_the_shell_completes_commands(podnet):
 
 
 def test_the_shell_completion_can_be_shown(podnet):
-    assert "complete" in podnet("--show-completion", env={"SHELL": "/bin/bash"}).stdout
+    script = podnet(env={"_PODNET_COMPLETE": "source_bash"}).stdout
+
+    assert "complete -o default -F _podnet_completion podnet" in script
 
 
 # --- Nodes

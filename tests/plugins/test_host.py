@@ -104,7 +104,7 @@ def test_a_forked_plugin_works_in_the_node_of_the_thread_that_asked(
 
 def test_a_forked_plugin_holds_the_locks_it_was_given(plugin_host: PluginHost) -> None:
     read, write = os.pipe()
-    invocation = _ask("bridge", Verb.ADD)
+    invocation = _ask("host-local", Verb.ADD)
 
     outcome = ProcessExecutor(path=(str(OURS),), host=plugin_host, keep_open=(write,)).run(
         invocation
