@@ -8,7 +8,9 @@ attachments can share one name ("a-b" and "c", "a" and "b-c"), so what counts is
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from podnet import files
@@ -190,15 +192,11 @@ class Cache:
 
     def forget(self, network: str, attachment: Attachment) -> None:
         """Drop one attachment's entry, readable or not; it may be gone, or be another's by now."""
-        try:
-            self.load(network, attachment)
-        except TakenError:
-            return
-        except CacheError:
-            pass  # nobody can read it: it goes too
         path = self._path_of(network, attachment)
-        with files.naming(path):
-            path.unlink(missing_ok=True)
+        with files.naming(path), suppress(FileNotFoundError):
+            ours = (network, attachment.container_id, attachment.ifname)
+            if _owner(path.read_bytes()) in {ours, None}:
+                path.unlink()
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry that can be read, by name; pass over what is not one."""
@@ -239,32 +237,58 @@ def _entry(value: object) -> Entry:
     Raises:
         CniError: It is something else.
     """
-    fields = Fields.of(value, "the entry")
-    if fields.get("kind") != KIND:
-        raise DecodeError(f"its kind is {wire.dumps(fields.get('kind'))}, not {KIND}")
+    fields, (network, container_id, ifname) = _identified(value)
     capability_args = fields.child("capabilityArgs")
     attachment = Attachment(
-        container_id=fields.text("containerId"),
-        ifname=fields.text("ifName"),
+        container_id=container_id,
+        ifname=ifname,
         netns=fields.text("netns"),
         args=tuple(_args(fields)),
         capability_args=capability_args.values if capability_args else {},
     )
-    names.check_network_name(fields.text("networkName"))
-    names.check_container_id(attachment.container_id)
-    names.check_ifname(attachment.ifname)
     ours = fields.child(_OURS)
     effective = ours.child("network") if ours else None
     config = _decoded(fields.text("config"))
     return Entry(
-        network_name=fields.text("networkName"),
+        network_name=network,
         attachment=attachment,
         config=config,
         result=_result(fields),
-        effective=Network.from_wire(effective.values, source=config) if effective else None,
+        effective=_parsed(wire.dumps(effective.values), config) if effective else None,
         path=ours.texts("path") if ours else (),
         by_podnet=ours is not None,
     )
+
+
+@lru_cache(maxsize=64)
+def _parsed(effective: str, source: bytes) -> Network:
+    """Read an effective list; many attachments have the same."""
+    return Network.from_wire(wire.loads(effective.encode()), source=source)
+
+
+def _owner(content: bytes) -> tuple[str, str, str] | None:
+    """Return network, container ID and ifname of an entry; ``None`` when nobody could read it."""
+    try:
+        return _identified(wire.loads(content))[1]
+    except CniError:
+        return None
+
+
+def _identified(value: object) -> tuple[Fields, tuple[str, str, str]]:
+    """Return the fields of a version 1 entry, and whose it is.
+
+    Raises:
+        CniError: It is something else.
+    """
+    fields = Fields.of(value, "the entry")
+    if fields.get("kind") != KIND:
+        raise DecodeError(f"its kind is {wire.dumps(fields.get('kind'))}, not {KIND}")
+    network, container_id = fields.text("networkName"), fields.text("containerId")
+    ifname = fields.text("ifName")
+    names.check_network_name(network)
+    names.check_container_id(container_id)
+    names.check_ifname(ifname)
+    return fields, (network, container_id, ifname)
 
 
 def _result(fields: Fields) -> Result | None:
