@@ -1,6 +1,6 @@
 """The plugin host: a process with the plugins loaded, which forks where others start an interpreter.
 
-A runtime starts it (``launch.py --host``) with a socket as its stdin.  Every message asks for
+A runtime starts it (``launch.py host``) with a socket as its stdin.  Every message asks for
 one plugin, and brings its streams, the locks it must hold and the namespaces it must be in;
 the answer is a pidfd, and later the exit status.  A plugin that is forked here finds what a
 fresh process would: its environment, streams, working directory, process group and

@@ -48,10 +48,6 @@ class Holder:
         container_id, _, ifname = content.strip().partition("\n")
         return cls(container_id.strip(), ifname.strip())
 
-    def is_meant_by(self, other: "Holder") -> bool:
-        """Tell whether *other* may release this lease."""
-        return self == other or self == Holder(other.container_id)
-
 
 class Leases:
     """The leases of one network, locked.

@@ -204,7 +204,7 @@ class Cache:
             try:
                 yield _entry(wire.loads(path.read_bytes()))
             except (OSError, CniError):
-                continue  # somebody else's file, or gone in the meantime; lint tells of it
+                continue  # somebody else's file, or gone in the meantime; junk() tells of it
 
     def junk(self) -> Iterator[Path]:
         """Yield the files that are not entries."""

@@ -18,7 +18,7 @@ from podnet.execute import DEFAULT_TIMEOUT
 
 _EPILOG = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
-    "4 CHECK found a difference, 5 a leak, 7 the system lacks something, 124 timeout, "
+    "4 CHECK found a difference, 7 the system lacks something, 124 timeout, "
     "130 interrupted. Data goes to stdout, everything else to stderr."
 )
 app = typer.Typer(

@@ -9,7 +9,7 @@ from podnet.cli.output import API_VERSION, Form, document, show, write
 from podnet.plan import Invocation
 from podnet.records import CorruptRecordError, Pod
 
-_SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def show_pods(pods: Iterable[Pod | CorruptRecordError], form: Form) -> None:
