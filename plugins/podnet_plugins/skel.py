@@ -115,6 +115,9 @@ class Plugin:
         gc: Removes what attachments left that are not valid any more.
         status: Raises code 50 or 51 when an ADD could not succeed.
         versions: The spec versions it speaks.
+        about: What it is, in one sentence.
+        config: Its keys, a dataclass of :mod:`podnet_plugins.schema`; ``None``: it has none.
+        section: Where in the configuration they stand: "ipam" for who manages addresses.
     """
 
     name: str
@@ -124,6 +127,9 @@ class Plugin:
     gc: Callable[[Call], None] = _nothing
     status: Callable[[Call], None] = _nothing
     versions: tuple[str, ...] = versions.RELEASED
+    about: str = ""
+    config: type | None = None
+    section: str = ""
 
 
 def run(plugin: Plugin) -> NoReturn:
