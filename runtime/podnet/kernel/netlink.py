@@ -9,14 +9,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x1, 0x4, 0x8, 0x300
-NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -30,6 +30,8 @@ _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE = 1 << 20
 # The reference plugins try five times, and then believe what they have (netlinksafe).
 _DUMP_TRIES = 20
+# Acknowledgements wait in the socket until they are read, and it holds a few hundred.
+_BATCH = 64
 
 Attributes = Mapping[int, bytes]
 
@@ -107,6 +109,16 @@ class Message:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One change that is asked of the kernel: RTM_*, header and attributes, NLM_F_*, in words."""
+
+    kind: int
+    body: bytes
+    flags: int = 0
+    what: str = ""
+
+
 class Netlink:
     """A netlink socket in the network namespace of the thread that opened it.
 
@@ -153,6 +165,29 @@ class Netlink:
         for _ in self._answers(what):
             pass
 
+    def batch(self, requests: Sequence[Request]) -> list[NetlinkError]:
+        """Send many requests, a few dozen to a message; return what the kernel refused.
+
+        Requests are carried out in order; one that is refused does not keep the next from it.
+        """
+        refused = list[NetlinkError]()
+        for start in range(0, len(requests), _BATCH):
+            refused += self._batch(requests[start : start + _BATCH])
+        return refused
+
+    def _batch(self, requests: Sequence[Request]) -> Iterator[NetlinkError]:
+        first = self._sequence + 1
+        flags = NLM_F_REQUEST | NLM_F_ACK
+        self._socket.send(b"".join(self._packed(r.kind, flags | r.flags, r.body) for r in requests))
+        waiting = {first + number: request for number, request in enumerate(requests)}
+        while waiting:
+            for _, flags, payload, sequence in self._messages(self._socket.recv(_RECEIVE), first):
+                request = waiting.pop(sequence)
+                try:
+                    _raise_for(payload, flags, request.what)
+                except NetlinkError as exc:
+                    yield exc
+
     def get(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> Message:
         """Send one request and return its one answer.
 
@@ -178,14 +213,18 @@ class Netlink:
         raise DumpInterruptedError(errno.EINTR, f"{what}: the table kept changing")
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._socket.send(self._packed(kind, flags, body))
+
+    def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
         header = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(header + body)
+        return header + body + bytes(-len(body) % 4)
 
     def _answers(self, what: str) -> Iterator[tuple[Message, bool]]:
         """Yield the answers to the last request up to its end."""
         while True:
-            for kind, flags, payload in self._messages(self._socket.recv(_RECEIVE)):
+            received = self._messages(self._socket.recv(_RECEIVE), self._sequence)
+            for kind, flags, payload, _ in received:
                 finished, interrupted = kind in _LAST, bool(flags & NLM_F_DUMP_INTR)
                 if finished:
                     _raise_for(payload, flags, what)
@@ -194,16 +233,16 @@ class Netlink:
                 if finished:
                     return
 
-    def _messages(self, buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Yield type, flags and payload of every answer in *buffer* to the last request.
+    def _messages(self, buffer: bytes, first: int) -> Iterator[tuple[int, int, bytes, int]]:
+        """Yield type, flags, payload and number of every answer to request *first* and later ones.
 
         Others are the rest of an earlier request that was given up.
         """
         offset = 0
         while offset + _HEADER.size <= len(buffer):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
-            if sequence == self._sequence:
-                yield kind, flags, buffer[offset + _HEADER.size : offset + length]
+            if sequence >= first:
+                yield kind, flags, buffer[offset + _HEADER.size : offset + length], sequence
             offset += length + (-length % 4)
 
 

@@ -11,9 +11,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from podnet.kernel.netlink import (
     NLM_F_CREATE,
+    NLM_F_REPLACE,
     Message,
     Netlink,
     NetlinkError,
+    Request,
     as_int,
     attribute,
     attributes,
@@ -30,6 +32,7 @@ _NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RTN_UNICAST = 1
 _RTM_F_CLONED = 0x200
+_RTNH_F_ONLINK = 4
 MAIN_TABLE = 254
 PROTOCOL_KERNEL, PROTOCOL_BOOT = 2, 3
 SCOPE_LINK, SCOPE_HOST = 253, 254
@@ -54,6 +57,7 @@ class Route:
         protocol: Who made it, RTPROT_*.
         mtu: Path MTU, 0 for the link's.
         advmss: Largest TCP segment to advertise, 0 for the kernel's choice.
+        onlink: The next hop is reached by ``oif`` whatever the addresses there say.
     """
 
     dst: Destination
@@ -66,6 +70,7 @@ class Route:
     protocol: int = PROTOCOL_BOOT
     mtu: int = 0
     advmss: int = 0
+    onlink: bool = False
 
 
 def add(netlink: Netlink, route: Route) -> None:
@@ -88,6 +93,31 @@ def delete(netlink: Netlink, route: Route) -> bool:
             return False
         raise
     return True
+
+
+def replacing(route: Route) -> Request:
+    """Return the request that adds a route, in the place of one to the same destination."""
+    flags = NLM_F_CREATE | NLM_F_REPLACE
+    return Request(_RTM_NEWROUTE, _body(route), flags, f"set route {_name(route)}")
+
+
+def deleting(route: Route) -> Request:
+    """Return the request that deletes a route."""
+    return Request(_RTM_DELROUTE, _body(route), what=f"delete route {_name(route)}")
+
+
+def every(netlink: Netlink, family: int, *, protocol: int = 0) -> list[Route]:
+    """Return the unicast routes of the main table, of family 4 or 6.
+
+    Args:
+        netlink: A socket in their namespace.
+        family: 4 or 6.
+        protocol: Only those that RTPROT_* made; 0 for all.
+    """
+    head = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, MAIN_TABLE, protocol, 0, _RTN_UNICAST, 0)
+    messages = netlink.dump(_RTM_GETROUTE, head, what="routes")
+    found = [route for message in messages if (route := _route(message))]
+    return [r for r in found if r.table == MAIN_TABLE and protocol in {0, r.protocol}]
 
 
 def of(netlink: Netlink, index: int, family: int) -> list[Route]:
@@ -133,8 +163,10 @@ def _name(route: Route) -> str:
 def _body(route: Route) -> bytes:
     table = route.table if route.table <= _TABLE_IN_HEADER else 0
     family, prefix = _FAMILIES[route.dst.version], route.dst.prefixlen
-    head = (family, prefix, 0, 0, table, route.protocol, route.scope, _RTN_UNICAST, 0)
-    body = _MESSAGE.pack(*head) + u32(_RTA_TABLE, route.table)
+    head = (family, prefix, 0, 0, table, route.protocol, route.scope, _RTN_UNICAST)
+    body = _MESSAGE.pack(*head, _RTNH_F_ONLINK if route.onlink else 0) + u32(
+        _RTA_TABLE, route.table
+    )
     if prefix:
         body += attribute(_RTA_DST, route.dst.network_address.packed)
     if route.gw is not None:
@@ -168,6 +200,7 @@ def _route(message: Message) -> Route | None:
         protocol=protocol,
         mtu=as_int(metrics.get(_RTAX_MTU, b"")),
         advmss=as_int(metrics.get(_RTAX_ADVMSS, b"")),
+        onlink=bool(flags & _RTNH_F_ONLINK),
     )
 
 

@@ -1,0 +1,152 @@
+"""Which subnets a Node leases, and the attempt to get them.
+
+The decision is pure: from the configuration, the leases there are and what the Node had
+before, to what to do next.  Somebody may always be faster; then it is decided again, over
+the whole network and not its first hundred subnets, so that many Nodes that start at once
+rarely meet.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from podnet.errors import PodnetError
+from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.netconf import NetConf, Pool, Subnet
+from podnet_manager.store import Store
+
+_ATTEMPTS = 100
+_DRAWS = 32  # in a pool that is not nearly full, that many never all miss
+
+
+class NoSubnetError(PodnetError):
+    """Every subnet of the network is leased."""
+
+
+class DuplicateAddressError(PodnetError):
+    """Another Node that is alive has our public address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The Node has a lease that will do."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The Node has a lease that the configuration does not allow any more."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Take these, which nobody has."""
+
+    subnets: Subnets
+
+
+Step = Reuse | GiveBack | Create
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """A Node that wants a lease.
+
+    Attributes:
+        attributes: Who it is; it is known by its public address.
+        holder: What the hold of its leases is, where the store tells; "" where it does not.
+        previous: What it had before, if it knows.
+    """
+
+    attributes: Attributes
+    holder: str = ""
+    previous: Subnets | None = None
+
+    def is_own(self, lease: Lease) -> bool:
+        """Tell whether a lease has this Node's public address."""
+        theirs, ours = lease.attributes, self.attributes
+        if ours.public_ip:
+            return theirs.public_ip == ours.public_ip
+        return theirs.public_ipv6 == ours.public_ipv6
+
+
+def allows(conf: NetConf, subnets: Subnets) -> bool:
+    """Tell whether *subnets* are one of each family that the network has, within its bounds."""
+    pools = {pool.network.version: pool for pool in conf.pools}
+    families = {subnet.version: subnet for subnet in subnets.each}
+    return pools.keys() == families.keys() and all(families[v] in pools[v] for v in pools)
+
+
+def decide(conf: NetConf, leases: tuple[Lease, ...], claimant: Claimant, draw: Random) -> Step:
+    """Return what to do next for a lease.
+
+    Raises:
+        NoSubnetError: The network is full.
+        DuplicateAddressError: Another Node has our address.
+    """
+    for lease in filter(claimant.is_own, leases):
+        if lease.hold and claimant.holder and lease.hold != claimant.holder:
+            raise DuplicateAddressError(
+                f"another Node has the public address of this one, and the lease {lease}",
+                "give one of them another address (--public-ip, --iface); "
+                "the lease of a Node that is gone ends by itself",
+            )
+        return Reuse(lease) if allows(conf, lease.subnets) else GiveBack(lease)
+    taken = {subnet for lease in leases for subnet in lease.subnets.each}
+    previous = claimant.previous
+    if previous and allows(conf, previous) and not taken.intersection(previous.each):
+        return Create(previous)
+    return Create(Subnets.of(tuple(_free(pool, taken, draw) for pool in conf.pools)))
+
+
+def _free(pool: Pool, taken: set[Subnet], draw: Random) -> Subnet:
+    for _ in range(_DRAWS):
+        subnet = pool.at(draw.randrange(len(pool)))
+        if subnet not in taken:
+            return subnet
+    start = draw.randrange(len(pool))
+    for number in range(len(pool)):
+        subnet = pool.at((start + number) % len(pool))
+        if subnet not in taken:
+            return subnet
+    raise NoSubnetError(
+        f"out of subnets: all {len(pool)} of {pool.network} are leased",
+        "a larger Network, or a longer SubnetLen, has more; leases of Nodes that are gone end",
+    )
+
+
+def acquire(
+    store: Store, conf: NetConf, claimant: Claimant, *, ttl: float, draw: Random | None = None
+) -> Lease:
+    """Get a lease: the one that the Node has, had before, or any.
+
+    Raises:
+        NoSubnetError: The network is full.
+        DuplicateAddressError: Another Node has our address.
+        StoreError: The store cannot be reached.
+    """
+    draw = draw or Random()  # noqa: S311  spreads Nodes out, hides nothing
+    for _ in range(_ATTEMPTS):
+        kept = _attempt(store, decide(conf, store.snapshot().leases, claimant, draw), claimant, ttl)
+        if kept is not None:
+            return kept
+    raise NoSubnetError(f"no subnet after {_ATTEMPTS} attempts: others are always faster")
+
+
+def _attempt(store: Store, step: Step, claimant: Claimant, ttl: float) -> Lease | None:
+    match step:
+        case Reuse(lease):
+            return _kept(store, lease, claimant, ttl)
+        case GiveBack(lease):
+            store.delete(lease)
+            return None
+        case Create(subnets):
+            return store.create(subnets, claimant.attributes, ttl=ttl)
+
+
+def _kept(store: Store, lease: Lease, claimant: Claimant, ttl: float) -> Lease | None:
+    if lease.attributes.to_wire() == claimant.attributes.to_wire():
+        return store.renew(lease, ttl=ttl)
+    return store.update(lease, claimant.attributes, ttl=ttl)

@@ -1,0 +1,97 @@
+"""The difference between what the kernel should hold and what it holds, and its end.
+
+Whatever anybody broke, added or left behind is found here: at the start, on every event and
+now and then.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from podnet.kernel import neighbours, routes
+from podnet.kernel.neighbours import Forwarding, Neighbour
+from podnet.kernel.netlink import Netlink, NetlinkError, Request
+from podnet.kernel.routes import Route
+from podnet_manager.desired import PROTOCOL, Entry
+
+_FAMILIES = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What must go, and what must be set."""
+
+    remove: frozenset[Entry]
+    put: frozenset[Entry]
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.put)
+
+    def __str__(self) -> str:
+        return f"{len(self.put)} to set, {len(self.remove)} to remove"
+
+
+def difference(desired: Iterable[Entry], actual: Iterable[Entry]) -> Difference:
+    """Compare; what only changes is set, and not removed before."""
+    wanted, there = frozenset(desired), frozenset(actual)
+    keys = {_key(entry) for entry in wanted}
+    gone = frozenset(entry for entry in there - wanted if _key(entry) not in keys)
+    return Difference(gone, wanted - there)
+
+
+def _key(entry: Entry) -> tuple[object, ...]:
+    """Return what the kernel keeps one entry of."""
+    match entry:
+        case Route():
+            return "route", entry.dst
+        case Neighbour():
+            return "neighbour", entry.index, entry.address
+        case Forwarding():
+            return "forwarding", entry.index, entry.mac
+
+
+def actual(netlink: Netlink, devices: Iterable[int], desired: Iterable[Entry]) -> set[Entry]:
+    """Return what the kernel holds of ours, and what stands in the way of what is desired.
+
+    Args:
+        netlink: A socket in the Node's namespace.
+        devices: The vxlan links: everything on them is ours.
+        desired: What should be there.
+    """
+    ours = set(devices)
+    destinations = {entry.dst for entry in desired if isinstance(entry, Route)}
+    found = set[Entry]()
+    for family in _FAMILIES:
+        for route in routes.every(netlink, family):
+            if route.protocol == routes.PROTOCOL_KERNEL:
+                continue
+            if route.protocol == PROTOCOL or route.oif in ours or route.dst in destinations:
+                found.add(route)
+        for device in ours:
+            found.update(neighbours.of(netlink, device, family))
+    for device in ours:
+        found.update(neighbours.forwarding_of(netlink, device))
+    return found
+
+
+def apply(netlink: Netlink, change: Difference) -> list[NetlinkError]:
+    """Make the change, in few messages; return what the kernel refused.
+
+    Routes go first and come last: no packet takes a route whose neighbour is missing.
+    """
+    requests = [
+        *map(_removal, sorted(change.remove, key=_is_no_route)),
+        *map(_setting, sorted(change.put, key=_is_no_route, reverse=True)),
+    ]
+    return netlink.batch(requests)
+
+
+def _is_no_route(entry: Entry) -> bool:
+    return not isinstance(entry, Route)
+
+
+def _removal(entry: Entry) -> Request:
+    return routes.deleting(entry) if isinstance(entry, Route) else neighbours.deleting(entry)
+
+
+def _setting(entry: Entry) -> Request:
+    return routes.replacing(entry) if isinstance(entry, Route) else neighbours.setting(entry)
