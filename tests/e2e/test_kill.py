@@ -57,7 +57,7 @@ class Killer:
     def __init__(self, forked: Any, options: tuple[str, ...], batch: int, what: str) -> None:
         self._forked = forked
         self._options = options
-        self._dice = random.Random(f"{SEED} {batch} {what}")  # noqa: S311  dice, not secrets
+        self._dice = random.Random(f"{SEED} {batch} {what}")
         self._context = f"PODNET_KILL_SEED={SEED}, batch {batch}, {what}"
         self._duration = 0.0
 

@@ -1,6 +1,6 @@
-"""News from the kernel: that something about links, routes or neighbours has changed.
+"""News from the kernel: on which links something has changed, or is gone.
 
-Says that, not what: who listens looks himself.  News that were missed are news, too.
+Says where, not what: who listens looks himself.  News that were missed are news, too.
 """
 
 import errno
@@ -8,16 +8,24 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
+
+from podnet.kernel.netlink import as_int, attributes
 
 # linux/rtnetlink.h, RTMGRP_*
 _LINK, _NEIGHBOUR, _IPV4_ROUTE, _IPV6_ROUTE = 0x1, 0x4, 0x40, 0x400
 _GROUPS = _LINK | _NEIGHBOUR | _IPV4_ROUTE | _IPV6_ROUTE
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_DELROUTE, _RTM_DELNEIGH = 16, 17, 25, 29
-_LOSSES = frozenset({_RTM_NEWLINK, _RTM_DELLINK, _RTM_DELROUTE, _RTM_DELNEIGH})
+_BY_LINK = frozenset({_RTM_NEWLINK, _RTM_DELLINK, _RTM_DELNEIGH})
+_RTA_OIF = 4
+_ROUTE_SIZE = 12  # struct rtmsg
+_INDEX = struct.Struct("=4xi")  # of struct ifinfomsg, and of struct ndmsg
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _RECEIVE = 1 << 17
+#: Stands for every link, when news were missed.
+ANY_LINK = -1
 
 
 class Monitor:
@@ -44,34 +52,43 @@ class Monitor:
         self._socket.close()
         os.close(self._stop)
 
-    def wait(self) -> bool:
-        """Wait until something is gone or a link has changed; false when it was stopped."""
+    def wait(self) -> frozenset[int]:
+        """Wait until something on a link is gone, or the link has changed.
+
+        Returns:
+            The links, as indexes, maybe ANY_LINK; empty when it was stopped.
+        """
         while True:
             ready = {descriptor for descriptor, _ in self._poll.poll()}
             if self._stop in ready:
-                return False
-            if self._drain():
-                return True
+                return frozenset()
+            if links := self._drain():
+                return links
 
     def stop(self) -> None:
         """End every wait."""
         os.eventfd_write(self._stop, 1)
 
-    def _drain(self) -> bool:
-        """Read what has come; tell whether there was a loss among it."""
-        lost = False
+    def _drain(self) -> frozenset[int]:
+        links = set[int]()
         while True:
             try:
-                received = self._socket.recv(_RECEIVE)
+                links.update(_affected(self._socket.recv(_RECEIVE)))
             except BlockingIOError:
-                return lost
+                return frozenset(links)
             except OSError as exc:
                 if exc.errno != errno.ENOBUFS:
                     raise
-                lost = True
-                continue
-            offset = 0
-            while offset + _HEADER.size <= len(received):
-                length, kind, _, _, _ = _HEADER.unpack_from(received, offset)
-                lost = lost or kind in _LOSSES
-                offset += max(_HEADER.size, length + (-length % 4))
+                links.add(ANY_LINK)
+
+
+def _affected(received: bytes) -> Iterator[int]:
+    offset = 0
+    while offset + _HEADER.size <= len(received):
+        length, kind, _, _, _ = _HEADER.unpack_from(received, offset)
+        payload = received[offset + _HEADER.size : offset + length]
+        if kind in _BY_LINK:
+            yield _INDEX.unpack_from(payload)[0]
+        elif kind == _RTM_DELROUTE:
+            yield as_int(attributes(payload, _ROUTE_SIZE).get(_RTA_OIF, b""))
+        offset += max(_HEADER.size, length + (-length % 4))

@@ -234,14 +234,14 @@ class Netlink:
                     return
 
     def _messages(self, buffer: bytes, first: int) -> Iterator[tuple[int, int, bytes, int]]:
-        """Yield type, flags, payload and number of every answer to request *first* and later ones.
+        """Yield type, flags, payload and number of every answer to request *first* up to the last one.
 
         Others are the rest of an earlier request that was given up.
         """
         offset = 0
         while offset + _HEADER.size <= len(buffer):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
-            if sequence >= first:
+            if first <= sequence <= self._sequence:
                 yield kind, flags, buffer[offset + _HEADER.size : offset + length], sequence
             offset += length + (-length % 4)
 

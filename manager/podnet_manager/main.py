@@ -1,0 +1,201 @@
+"""podnet-manager: the command line of the network manager."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from podnet.cni.errors import CniError
+from podnet.errors import PodnetError, UsageError
+from podnet.kernel.netlink import Netlink
+from podnet_manager import health, netconf, node
+from podnet_manager.daemon import Manager, Settings
+from podnet_manager.log import Log
+from podnet_manager.node import Choices
+from podnet_manager.store import DAY, Store
+from podnet_manager.store_sqlite import SqliteStore
+
+_STATE = Path("/var/lib/podnet-manager")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the manager, and exit with the status of what happened."""
+    asked = _parser().parse_args(arguments)
+    try:
+        _clean_up() if asked.cleanup else _run(asked)
+    except (PodnetError, CniError) as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        sys.exit(exc.exit_code if isinstance(exc, PodnetError) else UsageError.exit_code)
+    sys.exit(0)
+
+
+def _run(asked: argparse.Namespace) -> None:
+    log = Log(as_json=asked.log_format == "json")
+    holder = _identity(asked.state_dir)
+    open_store = _store(asked, holder)
+    if asked.net_config:
+        _configure(open_store, asked.net_config)
+    manager = Manager(_settings(asked, holder), open_store, log)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        manager.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with health.serving(manager.status, asked.health):
+        manager.run()
+
+
+def _settings(asked: argparse.Namespace, holder: str) -> Settings:
+    choices = Choices(
+        iface=asked.iface,
+        public_ip=asked.public_ip,
+        public_ipv6=asked.public_ipv6,
+        ip_masq=asked.ip_masq,
+        forward=asked.forward_rules,
+        state=asked.state_dir,
+    )
+    return Settings(
+        choices=choices,
+        holder=holder,
+        subnet_file=asked.subnet_file,
+        ttl=asked.lease_ttl,
+        resync=asked.resync,
+    )
+
+
+def _store(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
+    path: Path = asked.store
+    return lambda: SqliteStore(path, holder=holder)
+
+
+def _configure(open_store: Callable[[], Store], path: Path) -> None:
+    """Put the configuration in the store, if it has none; refuse one that is wrong."""
+    try:
+        text = path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    netconf.parse(text)
+    store = open_store()
+    if store.config() is None:
+        store.set_config(text)
+    store.close()
+
+
+def _identity(directory: Path) -> str:
+    """Return what this Node's leases are held by: drawn once, and kept over a reboot."""
+    path = directory / "identity"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with open(descriptor, "w") as file:  # noqa: PTH123  opened with a mode of our own
+                file.write(os.urandom(8).hex())
+        return path.read_text().strip()
+    except OSError as exc:
+        raise PodnetError(
+            f"cannot keep state in {directory}: {exc.strerror}", "--state-dir"
+        ) from exc
+
+
+def _clean_up() -> None:
+    with Netlink() as netlink:
+        node.clean_up(netlink)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="podnet-manager",
+        description="Lease this Node a subnet, write subnet.env, keep the routes to all other Nodes.",
+        epilog="SIGTERM ends it and leaves the data path up; --cleanup removes it.",
+    )
+    add = parser.add_argument
+    add(
+        "--store",
+        type=Path,
+        default=_STATE / "leases.db",
+        metavar="FILE",
+        help="the embedded lease store, shared by the Nodes of one machine",
+    )
+    add(
+        "--net-config",
+        type=Path,
+        metavar="FILE",
+        help="net-conf.json, put in the store if that has none",
+    )
+    add(
+        "--iface",
+        default="",
+        metavar="NAME|ADDRESS",
+        help="the interface to the other Nodes; default: that of the default route",
+    )
+    add(
+        "--public-ip",
+        type=ip_address,
+        metavar="ADDRESS",
+        help="the Node's IPv4 address for the others; default: the interface's",
+    )
+    add("--public-ipv6", type=ip_address, metavar="ADDRESS", help="likewise, IPv6")
+    add(
+        "--subnet-file",
+        type=Path,
+        default=Path("/run/flannel/subnet.env"),
+        metavar="FILE",
+        help="what plugins read (default: %(default)s)",
+    )
+    add(
+        "--state-dir",
+        type=Path,
+        default=_STATE,
+        metavar="DIR",
+        help="what outlives a reboot (default: %(default)s)",
+    )
+    add("--ip-masq", action="store_true", help="masquerade what leaves the network")
+    add(
+        "--forward-rules",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let the network's traffic through the forward hook",
+    )
+    add(
+        "--lease-ttl",
+        type=_seconds,
+        default=DAY,
+        metavar="SECONDS",
+        help="how long a lease lasts without renewal (default: a day)",
+    )
+    add(
+        "--resync",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how often the kernel is looked at where nothing has happened (default: %(default)s)",
+    )
+    add(
+        "--health",
+        default="",
+        metavar="ADDRESS",
+        help="answer /healthz, /readyz and /metrics on HOST:PORT or unix:PATH",
+    )
+    add("--log-format", choices=("text", "json"), default="text", help="on stderr")
+    add("--cleanup", action="store_true", help="remove routes, links and rules, and exit")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+if __name__ == "__main__":
+    main()

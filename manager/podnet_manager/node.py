@@ -1,0 +1,146 @@
+"""One Node's part of the network in its kernel: links, entries and rules brought to what they should be.
+
+Knows the kernel and the configuration; knows no store and no time.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from podnet.kernel.netlink import Netlink, NetlinkError
+from podnet_manager import desired, masquerade, reconcile, uplink, vtep
+from podnet_manager.desired import Skipped, Surroundings
+from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.netconf import NetConf, Vxlan
+from podnet_manager.reconcile import Difference
+from podnet_manager.uplink import Uplink
+from podnet_manager.vtep import Vtep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a Node was told about itself.
+
+    Attributes:
+        iface: Its uplink, by name or address; "" for the default route's.
+        public_ip: Its IPv4 address for others, where that is not the uplink's.
+        public_ipv6: Its IPv6 address, likewise.
+        ip_masq: Masquerade what leaves the network.
+        forward: Let the network's traffic through the forward hook.
+        state: A directory that outlives a reboot.
+    """
+
+    iface: str = ""
+    public_ip: IPv4Address | None = None
+    public_ipv6: IPv6Address | None = None
+    ip_masq: bool = False
+    forward: bool = True
+    state: Path = Path("/var/lib/podnet-manager")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The Node's side of the network, before it knows its lease.
+
+    Attributes:
+        uplink: The link to the others.
+        vteps: Family to vxlan link; empty for other backends.
+        attributes: What the others must know of it.
+        mtu: For pods.
+    """
+
+    uplink: Uplink
+    vteps: Mapping[int, Vtep]
+    attributes: Attributes
+    mtu: int
+
+    @property
+    def links(self) -> frozenset[int]:
+        """The links on which a change matters."""
+        return frozenset({self.uplink.index, *(v.index for v in self.vteps.values())})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one reconciliation did."""
+
+    change: Difference
+    refused: list[NetlinkError]
+    skipped: list[Skipped]
+
+
+def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
+    """Find the uplink, and make the links that the backend needs.
+
+    Raises:
+        PodnetError: There is no uplink, or a link cannot be made.
+    """
+    up = uplink.find(netlink, choices.iface)
+    families = [pool.network.version for pool in conf.pools]
+    vteps: Mapping[int, Vtep] = {}
+    mtu = up.mtu
+    if isinstance(conf.backend, Vxlan):
+        vteps = vtep.ensure(netlink, conf.backend, up, families, choices.state)
+        mtu = min(vtep.mtu(conf.backend, up, family) for family in families)
+    return Prepared(
+        uplink=up,
+        vteps=vteps,
+        attributes=_attributes(conf, choices, up, vteps),
+        mtu=mtu,
+    )
+
+
+def _attributes(
+    conf: NetConf, choices: Choices, up: Uplink, vteps: Mapping[int, Vtep]
+) -> Attributes:
+    data = {
+        family: {"VNI": conf.backend.vni, "VtepMAC": one.mac}
+        for family, one in vteps.items()
+        if isinstance(conf.backend, Vxlan)
+    }
+    return Attributes(
+        public_ip=choices.public_ip or up.ipv4,
+        public_ipv6=(choices.public_ipv6 or up.ipv6) if conf.ipv6 else None,
+        backend_type=desired.backend_type(conf.backend),
+        data=data.get(4),
+        v6_data=data.get(6),
+    )
+
+
+def bring(
+    netlink: Netlink, conf: NetConf, prepared: Prepared, own: Subnets, peers: Iterable[Lease]
+) -> Outcome:
+    """Bring addresses, routes, neighbours and forwarding entries to what the leases say."""
+    vtep.remove_others(netlink, prepared.links)
+    vtep.address(netlink, prepared.vteps, own, conf)
+    devices = {family: one.index for family, one in prepared.vteps.items()}
+    here = Surroundings(uplink=prepared.uplink, devices=devices)
+    wanted, skipped = desired.entries(conf.backend, peers, here)
+    there = reconcile.actual(netlink, devices.values(), wanted)
+    change = reconcile.difference(wanted, there)
+    return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped)
+
+
+def ensure_rules(conf: NetConf, own: Subnets, choices: Choices) -> bool:
+    """Put the rules in place; tell whether they were not.
+
+    Raises:
+        PodnetError: nft is missing, or refused.
+    """
+    if not (choices.ip_masq or choices.forward):
+        return False
+    wanted = masquerade.tables(conf, own, ip_masq=choices.ip_masq, forward=choices.forward)
+    if masquerade.is_in_place(wanted):
+        return False
+    masquerade.put(wanted)
+    return True
+
+
+def clean_up(netlink: Netlink) -> None:
+    """Remove everything that a manager has made in this Node's kernel."""
+    reconcile.apply(
+        netlink, reconcile.difference((), reconcile.actual(netlink, devices=(), desired=()))
+    )
+    vtep.remove_others(netlink)
+    masquerade.remove()

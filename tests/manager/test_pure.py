@@ -1,0 +1,374 @@
+"""The manager's decisions, without a kernel or a store."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podnet.cni.errors import CniError
+from podnet.kernel.neighbours import Forwarding, Neighbour
+from podnet.kernel.routes import Route
+from podnet_manager import desired, masquerade, netconf, subnet_env
+from podnet_manager.acquire import (
+    Claimant,
+    Create,
+    DuplicateAddressError,
+    GiveBack,
+    NoSubnetError,
+    Reuse,
+    decide,
+)
+from podnet_manager.desired import PROTOCOL, Surroundings
+from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.netconf import HostGw, Vxlan
+from podnet_manager.peers import Peers
+from podnet_manager.reconcile import difference
+from podnet_manager.store import Change
+from podnet_manager.subnet_env import SubnetEnv
+from podnet_manager.uplink import Uplink
+
+
+def conf(text: str) -> netconf.NetConf:
+    return netconf.parse(text.encode())
+
+
+# -- configuration (facts of flannel's net-conf.json)
+
+
+def test_defaults_are_flannels_documented_ones() -> None:
+    read = conf('{"Network": "10.5.0.0/16"}')
+
+    assert read.backend == Vxlan(vni=1, port=8472, mtu=0)
+    assert read.ipv6 is None
+    assert read.ipv4 is not None
+    assert (read.ipv4.subnet_len, len(read.ipv4)) == (24, 255)
+    assert read.ipv4.first == ip_network("10.5.1.0/24")
+    assert read.ipv4.last == ip_network("10.5.255.0/24")
+
+
+@pytest.mark.parametrize(
+    ("network", "length"), [("10.5.0.0/22", 24), ("10.5.0.0/23", 25), ("10.5.0.0/28", 30)]
+)
+def test_a_small_network_has_smaller_subnets(network: str, length: int) -> None:
+    pool = conf(f'{{"Network": "{network}"}}').ipv4
+    assert pool is not None
+    assert pool.subnet_len == length
+
+
+def test_keys_match_in_any_case_and_host_bits_are_masked() -> None:
+    read = conf('{"network": "10.5.3.4/16", "backend": {"type": "HOST-GW"}}')
+
+    assert read.backend == HostGw()
+    assert read.pools[0].network == ip_network("10.5.0.0/16")
+
+
+def test_dual_stack_has_a_pool_for_each_family() -> None:
+    read = conf('{"EnableIPv6": true, "Network": "10.5.0.0/16", "IPv6Network": "fd00:5::/48"}')
+
+    assert [pool.subnet_len for pool in read.pools] == [24, 64]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "Network is missing"),
+        ('{"Network": "10.5.0.0"}', "must be an IPv4 network"),
+        ('{"Network": "fd00::/48"}', "must be an IPv4 network"),
+        ('{"Network": "10.5.0.0/29"}', "too small"),
+        ('{"Network": "10.5.0.0/16", "SubnetLen": 17}', "less than four"),
+        ('{"Network": "10.5.0.0/16", "SubnetLen": 31}', "at most 30"),
+        ('{"Network": "10.5.0.0/16", "SubnetMin": "10.6.0.0"}', "not in"),
+        ('{"Network": "10.5.0.0/16", "SubnetMin": "10.5.1.7"}', "not the beginning"),
+        ('{"Network": "10.5.0.0/16", "SubnetMin": "10.5.9.0", "SubnetMax": "10.5.8.0"}', "after"),
+        ('{"EnableIPv4": false}', "both false"),
+        ('{"Network": "10.5.0.0/16", "Backend": {}}', "no backend"),
+        ('{"Network": "10.5.0.0/16", "Backend": {"Type": "udp"}}', "no backend"),
+        ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 16777216}}', "VNI"),
+        ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "Port": "1"}}', "Port"),
+    ],
+)
+def test_a_bad_configuration_names_field_and_reason(text: str, said: str) -> None:
+    with pytest.raises(CniError) as caught:
+        conf(text)
+
+    assert said in caught.value.msg
+
+
+# -- leases, as flannel writes them
+
+VXLAN = (
+    b'{"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"vxlan",'
+    b'"BackendData":{"VNI":1,"VtepMAC":"86:b9:6b:d1:29:7c"}}'
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        VXLAN,
+        b'{"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"host-gw"}',
+        b'{"PublicIP":"10.99.0.1","PublicIPv6":null}',
+        (
+            b'{"PublicIP":"10.99.0.1","PublicIPv6":"fd99::1","BackendType":"vxlan",'
+            b'"BackendData":{"VNI":7,"VtepMAC":"6e:00:00:00:00:01"},'
+            b'"BackendV6Data":{"VNI":7,"VtepMAC":"6e:00:00:00:00:02"}}'
+        ),
+    ],
+)
+def test_values_are_flannels_byte_for_byte(value: bytes) -> None:
+    assert Attributes.from_wire(value).to_wire() == value
+
+
+def test_an_old_value_without_vni_and_ipv6_is_read() -> None:
+    old = b'{"PublicIP":"10.1.1.1","BackendType":"vxlan","BackendData":{"VtepMAC":"02:00:00:00:00:01"}}'
+
+    assert Attributes.from_wire(old).data == {"VtepMAC": "02:00:00:00:00:01"}
+
+
+@given(st.integers(0, 255), st.integers(0, 0xFFFF), st.booleans())
+def test_a_key_comes_apart_again(third: int, fourth: int, dual: object) -> None:
+    subnets = Subnets.of(
+        (
+            ip_network(f"10.5.{third}.0/24"),
+            *((ip_network(f"fd00:5:0:{fourth:x}::/64"),) if dual else ()),
+        )
+    )
+
+    assert Subnets.from_key(subnets.key) == subnets
+
+
+def test_the_key_of_both_families_is_flannels() -> None:
+    subnets = Subnets.of((ip_network("10.5.21.0/24"), ip_network("fd00:5:0:55::/64")))
+
+    assert subnets.key == "10.5.21.0-24&fd00:5:0:55::-64"
+
+
+@pytest.mark.parametrize("key", ["", "config", "10.5.1.0", "10.5.1.0-24&10.5.2.0-24", "../x-24"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(CniError):
+        Subnets.from_key(key)
+
+
+def test_subnet_env_has_flannels_lines_in_order() -> None:
+    read = conf('{"EnableIPv6": true, "Network": "10.5.0.0/16", "IPv6Network": "fd00:5::/48"}')
+    subnets = Subnets.of((ip_network("10.5.49.0/24"), ip_network("fd00:5:0:55::/64")))
+
+    assert SubnetEnv.of(read, subnets, mtu=1430, ip_masq=True).to_text() == (
+        "FLANNEL_NETWORK=10.5.0.0/16\n"
+        "FLANNEL_SUBNET=10.5.49.1/24\n"
+        "FLANNEL_IPV6_NETWORK=fd00:5::/48\n"
+        "FLANNEL_IPV6_SUBNET=fd00:5:0:55::1/64\n"
+        "FLANNEL_MTU=1430\n"
+        "FLANNEL_IPMASQ=true\n"
+    )
+
+
+def test_what_an_earlier_run_had_is_read_from_its_file(tmp_path) -> None:
+    path = tmp_path / "subnet.env"
+    subnets = Subnets.of((ip_network("10.5.49.0/24"),))
+    subnet_env.write(
+        path, SubnetEnv.of(conf('{"Network":"10.5.0.0/16"}'), subnets, mtu=1, ip_masq=False)
+    )
+
+    assert subnet_env.read(path) == subnets
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.write_text("FLANNEL_SUBNET\nnonsense=\n")
+    assert subnet_env.read(path) is None
+    assert subnet_env.read(tmp_path / "none") is None
+
+
+# -- acquisition
+
+SMALL = '{"Network": "10.5.0.0/24", "SubnetLen": 26, "Backend": {"Type": "host-gw"}}'
+
+
+def lease(subnet: str, public: str, *, hold: str = "", revision: int = 1, **more: object) -> Lease:
+    attributes = Attributes(public_ip=ip_address(public), **{"backend_type": "host-gw"} | more)  # type: ignore[arg-type]
+    subnets = Subnets.of((ip_network(subnet),))
+    return Lease(subnets=subnets, attributes=attributes, revision=revision, hold=hold)
+
+
+def claimant(public: str = "10.99.0.1", **more: object) -> Claimant:
+    return Claimant(attributes=Attributes(public_ip=ip_address(public)), **more)  # type: ignore[arg-type]
+
+
+def test_a_lease_with_the_nodes_address_is_used_again() -> None:
+    own = lease("10.5.0.64/26", "10.99.0.1")
+
+    assert decide(conf(SMALL), (own,), claimant(), Random(1)) == Reuse(own)
+
+
+def test_a_lease_that_the_configuration_does_not_allow_is_given_back() -> None:
+    own = lease("10.6.0.0/24", "10.99.0.1")
+
+    assert decide(conf(SMALL), (own,), claimant(), Random(1)) == GiveBack(own)
+
+
+def test_what_it_had_before_comes_first_unless_somebody_has_it() -> None:
+    previous = Subnets.of((ip_network("10.5.0.128/26"),))
+    who = claimant(previous=previous)
+
+    assert decide(conf(SMALL), (), who, Random(1)) == Create(previous)
+    taken = (lease("10.5.0.128/26", "10.99.0.9"),)
+    assert decide(conf(SMALL), taken, who, Random(1)) != Create(previous)
+
+
+@given(st.integers())
+def test_only_free_subnets_of_the_whole_range_are_chosen(seed: int) -> None:
+    taken = (lease("10.5.0.64/26", "10.99.0.8"), lease("10.5.0.192/26", "10.99.0.9"))
+
+    step = decide(conf(SMALL), taken, claimant(), Random(seed))
+
+    assert step == Create(Subnets.of((ip_network("10.5.0.128/26"),)))
+
+
+def test_simultaneous_starts_are_spread_over_the_whole_network() -> None:
+    big = conf('{"Network": "10.0.0.0/8"}')
+    chosen = {str(decide(big, (), claimant(), Random(seed))) for seed in range(200)}
+
+    assert len(chosen) > 190
+
+
+def test_a_full_network_is_an_error_with_a_way_out() -> None:
+    taken = tuple(lease(f"10.5.0.{64 * n}/26", f"10.99.0.{n + 5}") for n in (1, 2, 3))
+
+    with pytest.raises(NoSubnetError, match="out of subnets"):
+        decide(conf(SMALL), taken, claimant(), Random(1))
+
+
+def test_another_holder_of_our_address_is_another_node() -> None:
+    own = lease("10.5.0.64/26", "10.99.0.1", hold="other")
+
+    with pytest.raises(DuplicateAddressError):
+        decide(conf(SMALL), (own,), claimant(holder="me"), Random(1))
+    assert decide(conf(SMALL), (own,), claimant(holder="other"), Random(1)) == Reuse(own)
+
+
+# -- desired state
+
+UPLINK = Uplink(
+    index=2, name="eth0", mtu=1500, ipv4=ip_address("10.99.0.1"),  # type: ignore[arg-type]
+    networks=(ip_interface("10.99.0.1/16"),),
+)  # fmt: skip
+HERE = Surroundings(uplink=UPLINK, devices={4: 7})
+PEER = lease(
+    "10.5.43.0/24", "10.99.0.2", backend_type="vxlan", data={"VtepMAC": "7A:00:00:00:00:01"}
+)
+
+
+def test_a_vxlan_peer_is_a_neighbour_a_forwarding_entry_and_a_route() -> None:
+    gateway, mac = ip_address("10.5.43.0"), "7a:00:00:00:00:01"
+
+    entries, skipped = desired.entries(Vxlan(), [PEER], HERE)
+
+    assert skipped == []
+    assert entries == {
+        Neighbour(7, gateway, mac),
+        Forwarding(7, mac, ip_address("10.99.0.2")),
+        Route(dst=ip_network("10.5.43.0/24"), gw=gateway, oif=7, onlink=True, protocol=PROTOCOL),
+    }
+
+
+def test_direct_routing_is_for_peers_on_the_link() -> None:
+    far = lease(
+        "10.5.44.0/24", "192.0.2.1", backend_type="vxlan", data={"VtepMAC": "02:00:00:00:00:02"}
+    )
+
+    entries, _ = desired.entries(Vxlan(direct_routing=True), [PEER, far], HERE)
+
+    assert sum(isinstance(entry, Forwarding) for entry in entries) == 1
+    direct = Route(
+        dst=ip_network("10.5.43.0/24"), gw=ip_address("10.99.0.2"), oif=2, protocol=PROTOCOL
+    )
+    assert direct in entries
+
+
+@pytest.mark.parametrize(
+    ("peer", "reason"),
+    [
+        (lease("10.5.43.0/24", "10.99.0.2"), "backend is host-gw"),
+        (lease("10.5.43.0/24", "10.99.0.2", backend_type="vxlan"), "VtepMAC is None"),
+        (
+            lease("10.5.43.0/24", "10.99.0.2", backend_type="vxlan", data={"VtepMAC": "x"}),
+            "VtepMAC",
+        ),
+    ],
+)
+def test_a_peer_that_cannot_be_reached_is_skipped_with_a_reason(peer: Lease, reason: str) -> None:
+    entries, skipped = desired.entries(Vxlan(), [peer], HERE)
+
+    assert entries == set()
+    assert reason in skipped[0].reason
+
+
+def test_host_gw_needs_its_peers_on_the_link() -> None:
+    far = lease("10.5.44.0/24", "192.0.2.1")
+
+    _, skipped = desired.entries(HostGw(), [far], HERE)
+
+    assert "not on the link" in skipped[0].reason
+
+
+def test_a_changed_entry_is_set_and_not_removed_before() -> None:
+    old = Neighbour(7, ip_address("10.5.43.0"), "02:00:00:00:00:01")
+    new = Neighbour(7, ip_address("10.5.43.0"), "02:00:00:00:00:02")
+    stale = Neighbour(7, ip_address("10.5.44.0"), "02:00:00:00:00:03")
+
+    change = difference({new}, {old, stale})
+
+    assert (*change.put,) == (new,)
+    assert (*change.remove,) == (stale,)
+    assert not difference({new}, {new})
+
+
+# -- peers
+
+
+def test_peers_linger_when_their_leases_end_because_the_store_was_out() -> None:
+    now = [0.0]
+    peers = Peers(grace=10, clock=lambda: now[0])
+    own, peer = lease("10.5.0.64/26", "10.99.0.1"), lease("10.5.0.128/26", "10.99.0.2")
+    peers.replace([own, peer])
+    peers.store_was_out()
+
+    assert peers.change(Change(peer.subnets, None))
+    assert peers.others(own.subnets) == [peer]
+    now[0] = 11
+    assert peers.others(own.subnets) == []
+
+
+def test_without_an_outage_a_peer_goes_at_once() -> None:
+    peers = Peers(grace=10, clock=lambda: 0.0)
+    own, peer = lease("10.5.0.64/26", "10.99.0.1"), lease("10.5.0.128/26", "10.99.0.2")
+    peers.replace([own, peer])
+
+    peers.replace([own])
+
+    assert peers.others(own.subnets) == []
+
+
+def test_a_resync_never_takes_the_own_subnet_for_a_peer() -> None:
+    peers = Peers(grace=10)
+    own = lease("10.5.0.64/26", "10.99.0.1")
+    for _ in range(3):
+        peers.replace([own])
+
+    assert peers.others(own.subnets) == []
+
+
+# -- rules
+
+
+def test_rules_keep_the_kube_proxy_mark_apart_and_masquerade_the_host() -> None:
+    read = conf('{"Network": "10.5.0.0/16"}')
+    [table] = masquerade.tables(
+        read, Subnets.of((ip_network("10.5.49.0/24"),)), ip_masq=True, forward=True
+    )
+
+    assert table.rules["postrtg"][0] == "meta mark & 0x4000 == 0x4000 return"
+    assert table.rules["postrtg"][-1].startswith(
+        "ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masq"
+    )
+    assert "ip saddr != 10.5.0.0/16 ip daddr 10.5.49.0/24 return" in table.rules["postrtg"]
