@@ -10,7 +10,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from podnet import places
-from podnet.cli import failures, inspection, maintenance, node_commands, pod_commands, probing
+from podnet.cli import (
+    cluster_commands,
+    failures,
+    inspection,
+    maintenance,
+    node_commands,
+    pod_commands,
+    probing,
+)
 from podnet.cli.session import Session, nodes
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
@@ -31,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(node_commands.app, name="node")
+app.add_typer(cluster_commands.app, name="cluster")
 for module in (pod_commands, inspection, probing, maintenance):
     module.register(app)
 
@@ -82,7 +91,7 @@ def podnet(  # noqa: PLR0913  the global options
     ] = False,
 ) -> None:
     """Pods without Kubernetes: network namespaces, driven through CNI plugin chains."""
-    if node and context.invoked_subcommand != "node":
+    if node and context.invoked_subcommand not in {"node", "cluster"}:
         nodes().open(node).enter()
     context.obj = Session(
         places=places.resolve(

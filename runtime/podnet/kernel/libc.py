@@ -14,6 +14,10 @@ CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+_AT_FDCWD = -100
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+# Not in Debian 12's C library; the numbers are the same on all architectures.
+_NR_OPEN_TREE, _NR_MOVE_MOUNT = 428, 429
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -51,6 +55,20 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 def unmount(target: str, flags: int = MNT_DETACH) -> None:
     """Take the topmost mount off *target*."""
     _checked(_libc.umount2(os.fsencode(target), flags), f"unmount {target}")
+
+
+def open_tree(path: str) -> int:
+    """Return a descriptor of a mount of *path* that is nowhere yet, and fits any mount namespace."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    descriptor = int(_libc.syscall(_NR_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
+    _checked(min(descriptor, 0), f"open tree {path}")
+    return descriptor
+
+
+def move_mount(descriptor: int, target: str) -> None:
+    """Put a mount that is nowhere yet on *target*."""
+    arguments = (descriptor, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    _checked(_libc.syscall(_NR_MOVE_MOUNT, *arguments), f"move mount to {target}")
 
 
 def sethostname(name: str) -> None:

@@ -123,6 +123,22 @@ def _make_mount_point(target: Path) -> None:
     target.mkdir()
 
 
+def shown(directory: Path) -> int:
+    """Open a directory so that Nodes can be shown it; see :func:`show`."""
+    return libc.open_tree(str(directory))
+
+
+def show(directory: int, target: Path) -> None:
+    """Show a directory from outside at *target*; runs on a Node's thread.
+
+    Args:
+        directory: What :func:`shown` returned; it can be shown once.
+        target: Where the Node is to find it; made if it is missing.
+    """
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    libc.move_mount(directory, str(target))
+
+
 def enter(descriptors: dict[str, int]) -> None:
     """Move the calling thread into a Node; for a thread that stays there.
 

@@ -1,0 +1,388 @@
+"""Clusters: several Nodes, the underlay between them, a lease store and their managers.
+
+Meets a manager only as a process: its command line, its health socket, its subnet.env.  A
+cluster is on record before anything of it exists, so that :meth:`Clusters.down` finds all
+that a crash left half made.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from podnet import files, underlay
+from podnet.cni import names
+from podnet.errors import PodnetError, TimedOutError, UsageError
+from podnet.kernel import namespaces, worlds
+from podnet.node import Node, Nodes
+from podnet.underlay import Shape
+
+BACKENDS = ("vxlan", "host-gw", "alloc")
+#: Where a Node finds what its cluster shares.
+SHARED = Path("/run/podnet-cluster")
+_STATE = Path("/var/lib/podnet-manager")
+_HEALTH = Path("/run/podnet-manager/health.sock")
+_CONF = Path("/etc/cni/net.d/10-cluster.conflist")
+_MANAGER = "podnet_manager.main"
+_PEERS = "podnet_manager_peers"
+_NETWORK, _IPV6_NETWORK = "10.244.0.0/16", "fd00:10:244::/48"
+_MOST_NODES = 250  # subnets of the network
+_GLANCE = 0.01
+_AT_ONCE = 4
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster as it is on record.
+
+    Attributes:
+        name: Its name.
+        nodes: How many Nodes.
+        backend: How packets travel, one of BACKENDS.
+        dual_stack: Pods have IPv6 addresses, too.
+        ip_masq: What leaves the network is masqueraded.
+    """
+
+    name: str
+    nodes: int
+    backend: str = "vxlan"
+    dual_stack: bool = False
+    ip_masq: bool = True
+
+    @property
+    def shape(self) -> Shape:
+        """How its Nodes are joined."""
+        return Shape.SWITCH if self.backend == "host-gw" else Shape.ROUTER
+
+    @property
+    def underlay(self) -> str:
+        """The Node that is its switch or router."""
+        return f"{self.name}-underlay"
+
+    @property
+    def members(self) -> list[str]:
+        """The names of its Nodes."""
+        return [self.member(number) for number in range(1, self.nodes + 1)]
+
+    def member(self, number: int) -> str:
+        """Return the name of Node *number*, from 1."""
+        return f"n{number}" if self.name == DEFAULT else f"{self.name}-n{number}"
+
+    def net_conf(self) -> dict[str, object]:
+        """Return the network's configuration, flannel's net-conf.json."""
+        conf: dict[str, object] = {"Network": _NETWORK, "Backend": {"Type": self.backend}}
+        if self.dual_stack:
+            conf |= {"EnableIPv6": True, "IPv6Network": _IPV6_NETWORK}
+        return conf
+
+    def conflist(self) -> dict[str, object]:
+        """Return the conflist of every Node."""
+        delegate = {"isDefaultGateway": True, "hairpinMode": True}
+        plugins: list[object] = [
+            {"type": "flannel", "delegate": delegate},
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ]
+        return {"cniVersion": "1.1.0", "name": "cluster", "plugins": plugins}
+
+
+DEFAULT = "cluster"
+
+
+class Clusters:
+    """The clusters of this machine.
+
+    Attributes:
+        directory: Their records, and what their Nodes share.
+    """
+
+    def __init__(self, nodes: Nodes, directory: Path) -> None:
+        self._nodes = nodes
+        self.directory = directory
+
+    def names(self) -> list[str]:
+        """Return the names of all clusters."""
+        return sorted(p.parent.name for p in self.directory.glob("*/cluster.json"))
+
+    def load(self, name: str) -> Cluster:
+        """Return the record of a cluster.
+
+        Raises:
+            UsageError: There is none of that name, or its record cannot be read.
+        """
+        _check_name(name)
+        path = self.directory / name / "cluster.json"
+        try:
+            return Cluster(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            there = ", ".join(self.names()) or "none"
+            hint = f"there are: {there}; podnet cluster up"
+            raise UsageError(f"there is no cluster {name}", hint) from None
+        except (ValueError, TypeError) as exc:
+            hint = f"podnet cluster down {name} removes what can be found"
+            raise UsageError(f"the record {path} cannot be read: {exc}", hint) from exc
+
+    def up(self, cluster: Cluster, *, patience: float, say: Callable[[str], None]) -> None:
+        """Make a cluster, and wait until every manager says that it is ready.
+
+        Raises:
+            UsageError: The name is taken, or the wish makes no sense.
+            PodnetError: Something did not work; nothing is left.
+        """
+        _check(cluster)
+        home = self.directory / cluster.name
+        if (home / "cluster.json").exists():
+            hint = f"podnet cluster down {cluster.name}"
+            raise UsageError(f"there is a cluster {cluster.name} already", hint)
+        taken = set(self._nodes.names()) & {*cluster.members, cluster.underlay}
+        if taken:
+            raise UsageError(f"there is a Node {min(taken)} already", "podnet node list")
+        files.make_directory(home / "shared")
+        files.write(home / "cluster.json", json.dumps(asdict(cluster)).encode())
+        try:
+            self._build(cluster, home / "shared", say)
+            self._await_ready(cluster, cluster.members, peers=cluster.nodes - 1, patience=patience)
+        except BaseException:
+            self.down(cluster.name)
+            raise
+
+    def _build(self, cluster: Cluster, shared: Path, say: Callable[[str], None]) -> None:
+        files.write(shared / "net-conf.json", json.dumps(cluster.net_conf()).encode())
+        began = time.monotonic()
+        with self._nodes.create(cluster.underlay) as below:
+            below.run(underlay.build, cluster.shape)
+            with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+                list(pool.map(self._member(cluster, below, shared), _numbers(cluster)))
+        say(f"{cluster.nodes} Nodes in {time.monotonic() - began:.2f} s")
+
+    def _member(self, cluster: Cluster, below: Node, shared: Path) -> Callable[[int], None]:
+        def make(number: int) -> None:
+            with self._nodes.create(cluster.member(number)) as node:
+                underlay.join(below, node, cluster.shape, number)
+                tree = worlds.shown(shared)
+                try:
+                    node.run(worlds.show, tree, SHARED)
+                finally:
+                    os.close(tree)
+                node.run(_write, _CONF, json.dumps(cluster.conflist(), indent=2))
+                node.run(_start_manager, cluster)
+
+        return make
+
+    def _await_ready(
+        self, cluster: Cluster, members: Iterable[str], *, patience: float, peers: int | None = None
+    ) -> None:
+        deadline = time.monotonic() + patience
+        for name in members:
+            with self._nodes.open(name) as node:
+                reason = node.run(_await_manager, peers, deadline)
+                hint = node.run(_tail, _STATE / "log") if reason else ""
+            if reason:
+                message = f"the manager of Node {name} is not ready: {reason}"
+                raise TimedOutError(f"{message} (cluster {cluster.name})", hint)
+
+    def down(self, name: str) -> None:
+        """Remove a cluster with all that runs in it; what is gone already is no error.
+
+        Raises:
+            UsageError: There is none of that name.
+            PodnetError: A process in it cannot be ended.
+        """
+        cluster = self.load(name)
+        there = set(self._nodes.names())
+        for node in [*cluster.members, cluster.underlay]:
+            if node in there:
+                self._nodes.delete(node)
+        home = self.directory / name
+        for path in sorted(home.glob("**/*"), key=lambda p: len(p.parts), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        home.rmdir()
+        with suppress(OSError):  # other clusters are in it
+            self.directory.rmdir()
+
+    def inspect(self, name: str) -> list[dict[str, object]]:
+        """Return how each Node of a cluster is."""
+        found = list[dict[str, object]]()
+        for member in self.load(name).members:
+            with self._nodes.open(member) as node:
+                code, said = node.run(_ask, "/readyz")
+                lines = node.run(_read, Path("/run/flannel/subnet.env")).splitlines()
+            environment = dict(line.split("=", 1) for line in lines if "=" in line)
+            subnets = [environment.get(f"FLANNEL_{key}") for key in ("SUBNET", "IPV6_SUBNET")]
+            found.append(
+                {
+                    "name": member,
+                    "manager": "ready" if code == HTTP_OK else said.strip() or "does not run",
+                    "subnets": [subnet for subnet in subnets if subnet],
+                    "mtu": environment.get("FLANNEL_MTU", ""),
+                }
+            )
+        return found
+
+    def signal_manager(self, node: str, number: int) -> None:
+        """Send the manager of a Node a signal: kill it, freeze it, let it go on.
+
+        Raises:
+            UsageError: There is none.
+        """
+        with self._nodes.open(node) as opened:
+            pids = opened.run(_managers)
+        if not pids:
+            raise UsageError(f"no manager runs on Node {node}", f"podnet cluster start {node}")
+        for pid in pids:
+            os.kill(pid, number)
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            self._await_end(node, pids)
+
+    def _await_end(self, node: str, pids: list[int]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while any(Path(f"/proc/{pid}/root").exists() for pid in pids):
+            _reap(pids)
+            if time.monotonic() > deadline:
+                raise PodnetError(f"the manager of Node {node} does not end: {pids}")
+            time.sleep(_GLANCE)
+
+    def start_manager(self, node: str, *, patience: float) -> None:
+        """Start the manager of a Node, and wait until it is ready.
+
+        Raises:
+            UsageError: It runs already, or the Node is in no cluster.
+        """
+        cluster, _ = self.of(node)
+        with self._nodes.open(node) as opened:
+            if opened.run(_managers):
+                raise UsageError(f"the manager of Node {node} runs already")
+            opened.run(_start_manager, cluster)
+        self._await_ready(cluster, [node], patience=patience)
+
+    def cut(self, node: str, *, restore: bool = False) -> None:
+        """Cut a Node's link to the others, or restore it.
+
+        Raises:
+            UsageError: The Node is in no cluster.
+        """
+        cluster, number = self.of(node)
+        with self._nodes.open(cluster.underlay) as below:
+            underlay.cut(below, number, restore=restore)
+
+    def of(self, node: str) -> tuple[Cluster, int]:
+        """Return the cluster that a Node is in, and its number there.
+
+        Raises:
+            UsageError: It is in none.
+        """
+        for name in self.names():
+            cluster = self.load(name)
+            if node in cluster.members:
+                return cluster, cluster.members.index(node) + 1
+        raise UsageError(f"Node {node} is in no cluster", "podnet cluster list")
+
+
+HTTP_OK = 200
+
+
+def _numbers(cluster: Cluster) -> Iterator[int]:
+    return iter(range(1, cluster.nodes + 1))
+
+
+def _check(cluster: Cluster) -> None:
+    _check_name(cluster.name)
+    if cluster.backend not in BACKENDS:
+        raise UsageError(f"there is no backend {cluster.backend}", f"known: {', '.join(BACKENDS)}")
+    if not 1 <= cluster.nodes <= _MOST_NODES:
+        raise UsageError(f"a cluster has 1 to {_MOST_NODES} Nodes, not {cluster.nodes}")
+
+
+def _check_name(name: str) -> None:
+    if not names.is_identifier(name) or len(name) > _LONGEST_NAME:
+        raise UsageError(f"a cluster cannot be called {name!r}", "letters, digits, '-', '_', '.'")
+
+
+_LONGEST_NAME = 50  # the Nodes' names are longer, and a hostname has 63
+
+
+def _start_manager(cluster: Cluster) -> int:
+    """Start a manager; runs on a thread of its Node, and returns the process ID."""
+    _STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-I", "-m", _MANAGER, "--iface", "eth0"]
+    command += ["--store", str(SHARED / "leases.db"), "--net-config", str(SHARED / "net-conf.json")]
+    command += ["--health", f"unix:{_HEALTH}", *(["--ip-masq"] if cluster.ip_masq else [])]
+    log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        sys.executable,
+        command,
+        {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "PODNET_"))},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(_STATE / "log"), log, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _managers() -> list[int]:
+    """Return the managers that run in the calling thread's Node."""
+    inside = worlds.processes(namespaces.identity("/proc/thread-self/ns/uts"))
+    return [pid for pid in inside if _MANAGER in _read(Path(f"/proc/{pid}/cmdline"))]
+
+
+def _reap(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ChildProcessError):  # somebody else started it
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _await_manager(peers: int | None, deadline: float) -> str:
+    """Wait until the manager of the calling thread's Node is ready, and knows so many peers.
+
+    Returns:
+        Why it is not, "" when it is.
+    """
+    while True:
+        code, said = _ask("/readyz")
+        if code == HTTP_OK:
+            if peers is None or f"\n{_PEERS} {peers}\n" in _ask("/metrics")[1]:
+                return ""
+            said = f"it does not know all of {peers} peers"
+        if time.monotonic() > deadline:
+            return said.strip()
+        time.sleep(_GLANCE)
+
+
+def _ask(path: str) -> tuple[int, str]:
+    """Ask the manager of the calling thread's Node; code 0: it does not answer."""
+    with closing(HTTPConnection("localhost", timeout=_PATIENCE)) as connection:
+        try:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(_PATIENCE)
+            connection.sock.connect(str(_HEALTH))
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except OSError as exc:
+            return 0, f"it does not answer: {exc.strerror or exc}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # there is none, or not any more
+        return ""
+
+
+def _tail(path: Path) -> str:
+    return "\n  ".join(_read(path).splitlines()[-3:])
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

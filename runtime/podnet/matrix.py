@@ -1,0 +1,135 @@
+"""Who reaches whom: every pod and every Node of a cluster, by every way there is.
+
+One process holds both ends of each probe: namespaces are entered by descriptors, which any
+thread may use, whatever Node they were opened in.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from podnet import places
+from podnet.kernel import links, namespaces, probes
+from podnet.kernel.netlink import Netlink
+from podnet.node import Node
+from podnet.records import Pod, Records
+
+#: The ways; ``mtu`` is the largest echo that the sender's interface takes, not to be fragmented.
+WAYS = ("icmp", "mtu", "tcp", "udp")
+_PORT = 34567
+_AT_ONCE = 16
+# IP and ICMP headers around an echo's payload.
+_HEADERS = {4: 28, 6: 48}
+_SMALLEST_MTU = 1280
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Somebody who is probed, and probes.
+
+    Attributes:
+        name: "n1/web", or "@n1" for the Node itself.
+        netns: Its network namespace, as a path that this process may open.
+        addresses: How it is reached.
+        mtu: Of its interface.
+    """
+
+    name: str
+    netns: str
+    addresses: tuple[Address, ...] = ()
+    mtu: int = _SMALLEST_MTU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One probe, and what came of it."""
+
+    source: str
+    target: str
+    address: Address
+    way: str
+    outcome: probes.Probe
+
+
+def ends(stack: ExitStack, nodes: Sequence[Node]) -> list[End]:
+    """Return the Nodes and their pods; *stack* keeps them open."""
+    found = []
+    for node in nodes:
+        found.append(_end(stack, node, f"@{node.name}", namespaces.OWN, ()))
+        for pod in node.run(_pods):
+            known = tuple(_addresses(pod))
+            found.append(_end(stack, node, f"{node.name}/{pod.name}", pod.netns, known))
+    return found
+
+
+def _end(stack: ExitStack, node: Node, name: str, netns: str, known: tuple[Address, ...]) -> End:
+    descriptor = node.run(os.open, netns, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    path = f"/proc/self/fd/{descriptor}"
+    return End(name=name, netns=path, addresses=known, mtu=node.run(_mtu, netns))
+
+
+def _pods() -> list[Pod]:
+    """Return the pods of the calling thread's Node that are alive."""
+    records = Records(places.resolve(os.environ).records)
+    listed = [pod for pod in records.all() if isinstance(pod, Pod)]
+    return [pod for pod in listed if namespaces.is_namespace(pod.netns)]
+
+
+def _addresses(pod: Pod) -> Iterator[Address]:
+    for membership in pod.memberships:
+        for ip in membership.result.ips if membership.result else ():
+            yield ip_address(str(ip.address.ip))
+
+
+def _mtu(netns: str) -> int:
+    if netns == namespaces.OWN:
+        return _SMALLEST_MTU
+    with namespaces.entered(netns), Netlink() as netlink:
+        return min((link.mtu for link in links.every(netlink) if link.name != "lo"), default=0)
+
+
+def probe(everybody: Sequence[End], *, timeout: float) -> list[Cell]:
+    """Try every way from everybody to everybody else's addresses.
+
+    Nodes have no address of their own here: pods reach a Node as their gateway, which the
+    answers to it prove.
+    """
+    wanted = [
+        (source, target, address, way)
+        for source in everybody
+        for target in everybody
+        for address in target.addresses
+        for way in WAYS
+        if source is not target
+    ]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        running = [pool.submit(_cell, *one, timeout) for one in _ported(wanted)]
+        return [one.result() for one in running]
+
+
+def _ported(
+    wanted: Sequence[tuple[End, End, Address, str]],
+) -> Iterator[tuple[End, End, Address, str, int]]:
+    # Each probe listens on a port of its own: some run at the same time.
+    for number, one in enumerate(wanted):
+        yield (*one, _PORT + number % 20_000)
+
+
+def _cell(source: End, target: End, address: Address, way: str, port: int, timeout: float) -> Cell:
+    match way:
+        case "tcp":
+            outcome = probes.tcp(source.netns, target.netns, address, port, timeout=timeout)
+        case "udp":
+            outcome = probes.udp(source.netns, target.netns, address, port, timeout=timeout)
+        case "mtu":
+            size = min(source.mtu, target.mtu) - _HEADERS[address.version]
+            outcome = probes.icmp(source.netns, address, size=size, timeout=timeout)
+        case _:
+            outcome = probes.icmp(source.netns, address, timeout=timeout)
+    return Cell(source=source.name, target=target.name, address=address, way=way, outcome=outcome)
