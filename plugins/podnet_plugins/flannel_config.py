@@ -134,11 +134,21 @@ class Delegated:
     def with_result(self, call: Call) -> "Delegated":
         """Return it with the prevResult of *call*, as CHECK needs it.
 
+        A route without a gateway went through its family's first, and is given it here: the
+        reference's CHECK would look for one that has none.
+
         Raises:
-            CniError: There is none.
+            CniError: There is no prevResult.
         """
-        call.require_prev_result()
-        return Delegated({**self.values, "prevResult": call.config.get("prevResult")})
+        result = call.require_prev_result()
+        gateways = {ip.address.version: ip.gateway for ip in reversed(result.ips) if ip.gateway}
+        routes = tuple(
+            replace(route, gw=gateways.get(route.dst.version))
+            if route.gw is None and route.scope is None
+            else route
+            for route in result.routes
+        )
+        return Delegated({**self.values, "prevResult": replace(result, routes=routes).to_wire()})
 
     def of_network(self, call: Call) -> "Delegated":
         """Return it as GC and STATUS need it: for no attachment, in the version of *call*."""

@@ -20,6 +20,10 @@ C1, C2 = "/run/netns/c1", "/run/netns/c2"
 V4 = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.49.1/24\n"
 V6 = "FLANNEL_IPV6_NETWORK=fd05::/56\nFLANNEL_IPV6_SUBNET=fd05:0:0:31::1/64\n"
 REST = "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+NAMES = (
+    *("FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK", "FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"),
+    *("FLANNEL_MTU", "FLANNEL_IPMASQ"),
+)
 FLANNEL: dict[str, Any] = {"type": "flannel"}
 POINTER = "Check the flannel pod log for this node."
 # Keeps what it is told, says what it is asked to say; where there is a "fail-ADD", it fails.
@@ -158,7 +162,9 @@ def test_containers_live_on_the_lease_and_leave_nothing(host, delegates, debian_
     for address in ("10.5.49.3", "fd05:0:0:31::3"):
         assert host.reaches(address, netns=C1)
     check = config | {"prevResult": results[0]}
-    assert host.call("CHECK", check, **more).status == 0
+    assert host.call("CHECK", check, **more).result == {}
+    host.sh("ip link set eth0 mtu 1400; ip addr del 10.5.49.2/24 dev eth0", netns=C1)
+    assert host.call("CHECK", check, **more).status == 1
 
     for cid in ("c1", "c2", "c1"):
         assert host.call("DEL", config, cid=cid, **more).result == {}
@@ -208,8 +214,7 @@ def test_two_networks_of_one_container_have_a_directory_each(host):
         (None, f"open {ENV}: no such file or directory"),
         (
             "",
-            f"{ENV} is missing FLANNEL_NETWORK, FLANNEL_IPV6_NETWORK, FLANNEL_SUBNET, "
-            "FLANNEL_IPV6_SUBNET, FLANNEL_MTU, FLANNEL_IPMASQ",
+            f"{ENV} is missing {', '.join(NAMES)}",
         ),
         (V4, f"{ENV} is missing FLANNEL_MTU, FLANNEL_IPMASQ"),
         (V4 + "FLANNEL_MTU\n", f'{ENV} has no "=" after FLANNEL_MTU in line 3'),
@@ -232,8 +237,7 @@ def test_two_networks_of_one_container_have_a_directory_each(host):
     ],
     ids=["absent", "empty", "half", "no-equals", "no-prefix", "family", "mtu", "ipmasq"],
 )
-def test_without_a_lease_add_may_be_tried_again_and_status_is_50(tmp_path, text, reason):
-    """Pure but for the file, so that this takes no host; the next test is the plugin's word."""
+def test_what_is_wrong_with_a_lease_is_said_and_may_be_tried_again(tmp_path, text, reason):
     path = tmp_path / "subnet.env"
     if text is not None:
         path.write_text(text)
