@@ -1,7 +1,7 @@
 """flannel: have another plugin, a bridge by default, attach containers to this node's lease.
 
-Keys, the delegate's configuration, the state file and messages are flannel's (its CNI plugin,
-1.9).  Where it forgets or does not look, this one does: the state stays until the delegate's
+Keys, the delegate's configuration, the state file and messages are flannel's (its CNI
+plugin, 1.9).  Where it forgets or does not look, this one does: the state stays until the delegate's
 DEL has succeeded, a failed ADD leaves none, CHECK, GC and STATUS are real.
 """
 
@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Result
 from podnet.cni.versions import Verb
-from podnet.kernel import addresses, links
-from podnet.kernel.netlink import Netlink
-from podnet_plugins import delegate, flannel_env, flannel_state
-from podnet_plugins.flannel_config import BRIDGE, HOST_LOCAL, Delegated, FlannelConfig
-from podnet_plugins.flannel_env import Network, SubnetEnvError
+from podnet_plugins import delegate, flannel_env, flannel_lease, flannel_state
+from podnet_plugins.flannel_config import Delegated, FlannelConfig
+from podnet_plugins.flannel_env import SubnetEnvError
 from podnet_plugins.skel import Call, Plugin, log, run
 
 
@@ -80,22 +78,8 @@ def check(call: Call) -> None:
     if told is None:
         what = "missing" if content is None else "broken"
         raise CniError(f"flannel's state {config.data_dir}/{call.container_id} is {what}")
-    _check_lease(told, config)
+    flannel_lease.check_container(told, config.subnet_file)
     delegate.run(told.with_result(call).asked_by(call), Verb.CHECK, told.type)
-
-
-def _check_lease(told: Delegated, config: FlannelConfig) -> None:
-    try:
-        leased = tuple(map(str, flannel_env.load(config.subnet_file).subnets))
-    except SubnetEnvError as exc:  # the container is well; STATUS has more to say
-        log(f"flannel: the lease is not checked: {exc}")
-        return
-    if told.subnets and told.subnets != leased:
-        raise CniError(
-            f"the container is of subnet {', '.join(told.subnets)}, and the node now leases "
-            f"{', '.join(leased)}",
-            "nothing is routed to it any more: make it again",
-        )
 
 
 def delete(call: Call) -> None:
@@ -142,39 +126,8 @@ def status(call: Call) -> None:
     except SubnetEnvError as exc:
         raise CniError(exc.msg, code=Code.NOT_AVAILABLE) from None
     told = Delegated.of(call, config, env).of_network(call)
-    _check_bridge(told, env.subnets)
+    flannel_lease.check_bridge(told, env.subnets)
     delegate.run_if_known(told.asked_by(call), Verb.STATUS, told.type)
-
-
-def _check_bridge(told: Delegated, subnets: tuple[Network, ...]) -> None:
-    """A bridge keeps the address of the lease that it was made for.
-
-    Raises:
-        CniError: Code 51: who hangs on it has no way out, and no ADD will succeed.
-    """
-    fields, ipam = told.fields, told.fields.child("ipam")
-    gateway = fields.flag("isGateway") or fields.flag("isDefaultGateway")
-    if told.type != BRIDGE or not gateway or not ipam or ipam.text("type") != HOST_LOCAL:
-        return
-    with Netlink() as netlink:
-        bridge = links.find(netlink, fields.text("bridge") or "cni0")
-        if bridge is None:
-            return
-        present = [one.interface for one in addresses.of(netlink, bridge.index)]
-    for subnet in subnets:
-        wanted = f"{subnet.network_address + 1}/{subnet.prefixlen}"
-        others = [
-            str(address)
-            for address in present
-            if address.version == subnet.version and not address.ip.is_link_local
-        ]
-        if others and wanted not in others:
-            raise CniError(
-                f"{bridge.name} has {', '.join(others)}, and the node now leases {subnet}",
-                f"containers on {bridge.name} are cut off: make them again, after "
-                f"`ip link delete {bridge.name}`",
-                code=Code.LIMITED_CONNECTIVITY,
-            )
 
 
 def _kept(config: FlannelConfig, container_id: str) -> tuple[bytes | None, Delegated | None]:
