@@ -25,11 +25,12 @@ def _ready(podnet, *, status: int = 0) -> bool:
 
 
 def test_pods_wait_for_a_lease_live_on_it_and_leave_nothing(podnet, cbr0, sh, snapshot, settled):
-    told = podnet("create", "web", status=1)
+    told = podnet("create", "web", status=3)
     assert "failed to load flannel 'subnet.env' file" in told.stderr
     assert podnet.json("list")["items"] == []
     sh(LEASE.format(49))
-    podnet("create", "web", "db", "--publish", "8080:80")
+    podnet("create", "web", "--publish", "8080:80")
+    podnet("create", "db")
     podnet("delete", "--all")
     before = snapshot()
 
@@ -51,8 +52,8 @@ def test_another_lease_is_told_by_status_and_check_and_pods_can_still_be_deleted
     podnet("create", "web")
     sh(LEASE.format(50))
 
-    assert "10.5.49.0/24" in podnet("check", status=1).stdout
-    assert not _ready(podnet, status=1)
+    assert "10.5.49.0/24" in podnet("check", status=4).stderr
+    assert not _ready(podnet, status=3)
     podnet("delete", "web")
     sh("ip link delete cni0")
     assert _ready(podnet)
