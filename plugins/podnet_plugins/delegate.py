@@ -1,6 +1,6 @@
-"""IPAM delegation: run the plugin that manages addresses, as its caller was run (SPEC section 4).
+"""Delegation: run another plugin, mostly the one that manages addresses (SPEC section 4).
 
-Same environment, same stdin, found in CNI_PATH; its error objects pass through unchanged.
+As its caller was run: same environment, same stdin, found in CNI_PATH; its error objects pass through unchanged.
 One that turns out to be podnet's own is called here, not started: an interpreter's start
 is longer than all of its work.
 """
@@ -15,7 +15,7 @@ from podnet.cni.errors import CniError, InvalidConfigError
 from podnet.cni.result import Result
 from podnet.cni.versions import Verb
 from podnet.cni.wire import Fields
-from podnet_plugins.skel import Call, log, respond
+from podnet_plugins.skel import Call, log, respond, sentence
 
 _OWN = Path(__file__).parent.resolve() / "bin"
 
@@ -46,7 +46,10 @@ def run(call: Call, verb: Verb, plugin: str) -> object:
     environment = {**os.environ, "CNI_COMMAND": str(verb)}
     if binary.parent.resolve() == _OWN:
         module = import_module(f"podnet_plugins.{plugin.replace('-', '_')}")
-        return respond(module.PLUGIN, environment, lambda: call.stdin)
+        try:
+            return respond(module.PLUGIN, environment, lambda: call.stdin)
+        except OSError as exc:
+            raise CniError(sentence(exc)) from exc
     printed = _process(binary, environment, call.stdin)
     return wire.loads(printed, f"the answer of {plugin}") if verb is Verb.ADD else None
 
@@ -99,19 +102,19 @@ def check(call: Call) -> None:
 def gc(call: Call) -> None:
     """Have the IPAM plugin release what is not in use, if there is one that can."""
     if call.ipam_type:
-        _run_if_known(call, Verb.GC)
+        run_if_known(call, Verb.GC, call.ipam_type)
 
 
 def status(call: Call) -> None:
     """Ask the IPAM plugin whether it could assign addresses, if there is one that can tell."""
     if call.ipam_type:
-        _run_if_known(call, Verb.STATUS)
+        run_if_known(call, Verb.STATUS, call.ipam_type)
 
 
-def _run_if_known(call: Call, verb: Verb) -> None:
+def run_if_known(call: Call, verb: Verb, plugin: str) -> None:
     """GC and STATUS are younger than most plugins; one that does not know them has no say."""
     try:
-        run(call, verb, call.ipam_type)
+        run(call, verb, plugin)
     except CniError as exc:
         if exc.msg != f"unknown CNI_COMMAND: {verb}":
             raise

@@ -9,8 +9,8 @@
         mac: str = capability("mac", "", doc="The hardware address that is asked for.")
 
 A field's JSON name is its own in lower camel case, unless ``name`` says otherwise.  It may
-be a string, a number, a flag, a list of them, a string map, another such dataclass or a list
-of those.  Errors name the field and the value.  Knows shapes and bounds; what excludes
+be a string, a number, a flag, a list of them, a string map, another such dataclass, a list
+of those, or ``Fields``: an object that is somebody else's to read.  Errors name the field and the value.  Knows shapes and bounds; what excludes
 what is for the plugin to say.
 """
 
@@ -113,6 +113,8 @@ def _read_as(kind: object, config: Fields, name: str) -> object:
             return config.texts(name)
         return tuple(read(member, child) for child in config.children(name))
     child = config.child(name) or Fields({})
+    if kind is Fields:
+        return child
     if is_dataclass(kind):
         return read(cast("type[object]", kind), child)
     return {text: child.text(text) for text in child.values}
@@ -152,6 +154,8 @@ def _type_schema(kind: object) -> JsonSchema:
         return {"type": _SCALARS[kind]}
     if get_origin(kind) is tuple:
         return {"type": "array", "items": _type_schema(get_args(kind)[0])}
+    if kind is Fields:
+        return {"type": "object"}
     if isinstance(kind, type) and is_dataclass(kind):
         return schema(kind)
     return {"type": "object", "additionalProperties": {"type": "string"}}

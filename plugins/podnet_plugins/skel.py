@@ -148,7 +148,7 @@ def run(plugin: Plugin) -> NoReturn:
         _print(exc.to_wire(), indent=4)
         sys.exit(1)
     except OSError as exc:
-        _print(CniError(_sentence(exc)).to_wire(), indent=4)
+        _print(CniError(sentence(exc)).to_wire(), indent=4)
         sys.exit(1)
     except Exception as exc:  # noqa: BLE001  a defect of ours must reach the runtime as an error, too
         import traceback  # noqa: PLC0415  only for a defect
@@ -294,7 +294,8 @@ def log(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _sentence(exc: OSError) -> str:
+def sentence(exc: OSError) -> str:
+    """Say what the system refused, and of what."""
     text = exc.strerror or str(exc)
     return f"{exc.filename}: {text}" if exc.filename else text
 

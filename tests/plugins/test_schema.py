@@ -29,6 +29,7 @@ class Example:
     vlan_trunk: tuple[Trunk, ...] = key(())
     names: tuple[str, ...] = key(())
     sysctl: Mapping[str, str] = key(None)
+    delegate: Fields | None = key(None)
     mac: str = capability("mac", "")
 
 
@@ -42,6 +43,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         vlanTrunk=[{"id": 7}],
         names=["a"],
         sysctl={"a.b": "1"},
+        delegate={"type": "x", "y": [1]},
         promisc=False,
         runtimeConfig={"mac": "02:00:00:00:00:01"},
     )
@@ -55,6 +57,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         vlan_trunk=(Trunk(vid=7),),
         names=("a",),
         sysctl={"a.b": "1"},
+        delegate=Fields({"type": "x", "y": [1]}, "delegate"),
         mac="02:00:00:00:00:01",
     )
 
@@ -84,7 +87,14 @@ def test_a_value_out_of_bounds_names_its_field(keys: dict[str, object], message:
 
 @pytest.mark.parametrize(
     "keys",
-    [{"mtu": "1500"}, {"mtu": 1500.5}, {"isGateway": "true"}, {"names": "a"}, {"sysctl": []}],
+    [
+        {"mtu": "1500"},
+        {"mtu": 1500.5},
+        {"isGateway": "true"},
+        {"names": "a"},
+        {"sysctl": []},
+        {"delegate": []},
+    ],
 )
 def test_a_value_of_the_wrong_type_is_refused_as_go_refuses_it(keys: dict[str, object]) -> None:
     with pytest.raises(DecodeError, match=next(iter(keys))):
@@ -129,5 +139,6 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
         },
         "names": {"type": "array", "items": {"type": "string"}},
         "sysctl": {"type": "object", "additionalProperties": {"type": "string"}},
+        "delegate": {"type": "object"},
         "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
     }
