@@ -72,7 +72,12 @@ class Side:
         self._result = self._below
 
     def lose(self) -> None:
-        """Have the namespace vanish with all that is in it."""
+        """Have the namespace vanish with all that is in it.
+
+        The kernel takes its time for that, and the next picture would show what still goes.
+        """
+        if self.host.node.run(Path(POD).exists):
+            self.host.sh("ip link del eth0 2>/dev/null || true", netns=POD)
         self.host.node.run(namespaces.delete, Path(POD))
 
     def add(self) -> list[Any]:
@@ -133,21 +138,23 @@ def _quoted(text: str) -> str:
     return text.replace("'", "'\\''")
 
 
+def _anew(side: Side) -> list[Any]:
+    side.renew()
+    return side.add()
+
+
 def _unaware(side: Side) -> list[Any]:
-    side.add()
-    return side.delete(known=False)
+    return _anew(side) + side.delete(known=False)
 
 
 def _nowhere(side: Side) -> list[Any]:
-    side.add()
-    return side.delete(netns="")
+    return _anew(side) + side.delete(netns="")
 
 
 def _lost(side: Side) -> list[Any]:
-    side.renew()
-    side.add()
+    answers = _anew(side)
     side.lose()
-    return side.delete()
+    return answers + side.delete()
 
 
 def _failed(side: Side) -> list[Any]:
@@ -161,7 +168,7 @@ STEPS: dict[str, Callable[[Side], list[Any]]] = {
     "CHECK": Side.check,
     "DEL": Side.delete,
     "DEL again": Side.delete,
-    "ADD for the other": Side.add,
+    "ADD for the other": _anew,
     "CHECK of the other's": Side.check,
     "DEL of the other's": Side.delete,
     "DEL without prevResult": _unaware,
@@ -181,7 +188,8 @@ def said(answers: list[Any]) -> Picture:
         found[f"{at}/status"] = answer.status
         found[f"{at}/stderr"] = bool(answer.stderr)
         for key, value in printed.items():
-            if value not in ({}, [], None):
+            # Details are help for people, and the reference has none.
+            if key != "details" and value not in ({}, [], None):
                 found[f"{at}/{key}"] = json.dumps(value, sort_keys=True)
     return found
 

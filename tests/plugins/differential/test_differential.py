@@ -17,7 +17,7 @@ from tests.plugins.differential.lives import STEPS, Case, Side
 from tests.plugins.differential.snapshot import Picture
 
 # News of the kernel (carriers, timers of routes) come a moment later.
-PATIENCE = 1.5
+PATIENCE = 0.6
 # Nothing of the attachment is left.
 GONE = ("DEL", "DEL again", "DEL of the other's", "DEL without prevResult")
 
