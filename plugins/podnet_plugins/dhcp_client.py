@@ -140,7 +140,8 @@ class Client:
 
     def resume(self, lease: Lease, now: float) -> list[Action]:
         """Go on with a lease that another process got."""
-        self.lease, self.state, self._began = lease, State.BOUND, now
+        self.lease, self.state = lease, State.BOUND
+        self._began = self._sent_at = now
         self._give_up_at = lease.expires if now < lease.expires else now + _GRACE
         self._rest(lease)
         return []
@@ -314,8 +315,8 @@ class Client:
         self.is_listening = True
 
     def _fail(self, reason: str) -> list[Action]:
-        self._end()
-        return [Failed(reason)]
+        given = self.release()
+        return [*([given] if given else []), Failed(reason)]
 
     def _lose(self, reason: str) -> list[Action]:
         lease = self.lease

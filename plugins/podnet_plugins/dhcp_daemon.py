@@ -149,7 +149,7 @@ def _accept(listener: socket.socket, selector: BaseSelector, tenants: Tenants) -
     with suppress(BlockingIOError):
         client, _ = listener.accept()
         # Answers are small; who does not read them is not waited for.
-        client.setblocking(False)  # noqa: FBT003  the method's only form
+        client.settimeout(0)
         Connection(client, selector, tenants)
 
 
@@ -157,7 +157,7 @@ def _signals(ended: list[int]) -> socket.socket:
     """Have the signals that end us noted, and wake the loop."""
     wakes, woken = socket.socketpair()
     for end in (wakes, woken):
-        end.setblocking(False)  # noqa: FBT003
+        end.settimeout(0)
     signal.set_wakeup_fd(wakes.detach())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: ended.append(number))
@@ -193,7 +193,7 @@ def _listener(path: str, stack: ExitStack) -> socket.socket:
             os.umask(before)
         stack.callback(at.unlink, missing_ok=True)
         listener.listen(128)
-    listener.setblocking(False)  # noqa: FBT003
+    listener.settimeout(0)
     return listener
 
 

@@ -180,9 +180,11 @@ class Tenants:
     def _carry_out(self, tenant: Tenant, actions: list[Action]) -> None:
         """Do what a client says; what could not be sent is as good as lost on the way."""
         try:
-            self._listen(tenant, on=tenant.client.is_listening)
+            if tenant.client.is_listening:
+                self._listen(tenant, on=True)
             for action in actions:
                 self._do(tenant, action)
+            self._listen(tenant, on=tenant.client.is_listening)
         except OSError as exc:
             log(f"dhcp: {tenant.holder}: {exc}")
             if not self._is_there(tenant):
