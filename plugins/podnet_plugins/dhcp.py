@@ -11,7 +11,8 @@ from pathlib import Path
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Result
 from podnet_plugins import dhcp_link, dhcp_protocol
-from podnet_plugins.dhcp_client import Client, Timing
+from podnet_plugins.dhcp_actions import Timing
+from podnet_plugins.dhcp_client import Client
 from podnet_plugins.dhcp_config import DhcpConfig
 from podnet_plugins.dhcp_lease import Holder, Lease
 from podnet_plugins.dhcp_protocol import NoDaemonError

@@ -12,15 +12,15 @@ out what is returned.  One machine per attachment; everything around it is the d
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
 from podnet.cni.errors import CniError
 from podnet_plugins import dhcp_options
+from podnet_plugins.dhcp_actions import Action, Bound, Failed, Lost, Send, Timing
 from podnet_plugins.dhcp_lease import Holder, Lease, Wishes
 from podnet_plugins.dhcp_options import Kind, Option
-from podnet_plugins.dhcp_packet import EVERYBODY, NOWHERE, REPLY, Message
+from podnet_plugins.dhcp_packet import NOWHERE, REPLY, Message
 
 # The first answers come in milliseconds, and a pod waits: RFC 2131 would have us wait 4 s.
 _FIRST_RESEND = 0.25
@@ -42,58 +42,6 @@ class State(StrEnum):
     RENEWING = "renewing"
     REBINDING = "rebinding"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How patient a client is, in seconds; the daemon's flags.
-
-    Attributes:
-        timeout: How long an answer to a REQUEST is waited for.
-        resend_max: The longest pause between two DISCOVERs.
-        resend_timeout: After how long an ADD gets nothing.
-        broadcast: Ask servers to broadcast their answers.
-    """
-
-    timeout: float = 10.0
-    resend_max: float = 62.0
-    resend_timeout: float = 208.0
-    broadcast: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send *message*: to everybody, or to the server of the lease."""
-
-    message: Message
-    source: IPv4Address = NOWHERE
-    destination: IPv4Address = EVERYBODY
-    mac: bytes = b"\xff" * 6
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """There is a lease, or more time for it."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """There will be no lease."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The lease is over, and its address somebody else's."""
-
-    lease: Lease
-    reason: str
-
-
-Action = Send | Bound | Failed | Lost
 
 
 class Client:

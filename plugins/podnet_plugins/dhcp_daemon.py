@@ -20,7 +20,7 @@ from podnet.cni import wire
 from podnet.cni.errors import CniError, InvalidConfigError
 from podnet.cni.wire import Fields
 from podnet_plugins import dhcp_protocol
-from podnet_plugins.dhcp_client import Timing
+from podnet_plugins.dhcp_actions import Timing
 from podnet_plugins.dhcp_lease import Holder, Wishes
 from podnet_plugins.dhcp_store import Store, now
 from podnet_plugins.dhcp_tenants import Answer, Tenants

@@ -15,7 +15,7 @@ from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.packets import Packets
 from podnet_plugins import container, dhcp_packet, pairs
-from podnet_plugins.dhcp_client import Send
+from podnet_plugins.dhcp_actions import Send
 from podnet_plugins.dhcp_packet import Message, PacketError
 
 

@@ -14,7 +14,8 @@ from podnet.cni import names
 from podnet.cni.errors import CniError, Code
 from podnet.kernel.packets import Packets
 from podnet_plugins import dhcp_link
-from podnet_plugins.dhcp_client import Action, Bound, Client, Failed, Lost, Send, Timing
+from podnet_plugins.dhcp_actions import Action, Bound, Failed, Lost, Send, Timing
+from podnet_plugins.dhcp_client import Client
 from podnet_plugins.dhcp_lease import Holder, Lease, Wishes
 from podnet_plugins.dhcp_link import ContainerLink
 from podnet_plugins.dhcp_store import Record, Store, now

@@ -401,10 +401,20 @@ def test_a_lease_that_the_server_takes_back_sets_the_link_down(lan):
     assert host.call("DEL", _config()).result == {}
 
 
-def test_a_lease_ends_with_its_link_and_keeps_no_namespace_alive(lan):
+def test_a_lease_ends_with_its_link(lan):
     lan.server(SOON)
-    lan.daemon()
-    host = lan.host
+    daemon, host = lan.daemon(), lan.host
+    assert host.call("ADD", _config()).status == 0
+
+    host.sh("ip link del eth0", netns=C1)
+
+    _until(lambda: lan.records() == [])
+    assert "its link is gone" in daemon.log.read_text()
+
+
+def test_a_lease_keeps_no_namespace_alive(lan):
+    lan.server()
+    daemon, host = lan.daemon(), lan.host
     assert host.call("ADD", _config()).status == 0
     # A pair with an end in the container, which goes when the namespace does.
     host.sh("ip link add w0 type veth peer name w1 netns c1")
@@ -412,8 +422,10 @@ def test_a_lease_ends_with_its_link_and_keeps_no_namespace_alive(lan):
     host.node.run(namespaces.delete, Path(C1))
 
     _until(lambda: "w0" not in host.names())
-    _until(lambda: lan.records() == [])
+    assert len(lan.records()) == 1
     assert host.call("DEL", _config()).result == {}
+    assert lan.records() == []
+    assert "the server keeps the lease of c1/demo/eth0 until it expires" in daemon.log.read_text()
 
 
 def test_status_says_whether_the_daemon_is_there(lan):

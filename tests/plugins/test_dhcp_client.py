@@ -10,7 +10,8 @@ import pytest
 
 from podnet.cni.errors import CniError
 from podnet.cni.wire import Fields
-from podnet_plugins.dhcp_client import Action, Bound, Client, Failed, Lost, Send, State, Timing
+from podnet_plugins.dhcp_actions import Action, Bound, Failed, Lost, Send, Timing
+from podnet_plugins.dhcp_client import Client, State
 from podnet_plugins.dhcp_lease import Holder, Lease, Wishes
 from podnet_plugins.dhcp_options import Kind, Option
 from podnet_plugins.dhcp_packet import REPLY, Message
