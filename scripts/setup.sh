@@ -81,6 +81,7 @@ newest_python() {
 run_packages() { packages nftables:/usr/sbin/nft iproute2:/sbin/ip; }
 test_packages() {
 	packages nftables:/usr/sbin/nft iproute2:/sbin/ip iptables:/usr/sbin/iptables \
+		dnsmasq-base:/usr/sbin/dnsmasq \
 		containernetworking-plugins:/usr/lib/cni/bridge golang-go:/usr/bin/go \
 		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni
 }

@@ -82,21 +82,25 @@ def check(call: Call) -> None:
 def delete(call: Call) -> None:
     """Remove the pair, the lease and the rules; what is gone already is no error."""
     config = BridgeConfig.of(call)
-    pairs.delete(call)
-    delegate.delete(call)
-    if config.ip_masq:
-        with _naming_masquerade():
-            masquerade.delete(call.network, call.container_id, call.ifname)
+    with ExitStack() as everything:  # each of them, whatever the others raise
+        if config.ip_masq:
+            everything.enter_context(_naming_masquerade())
+            everything.callback(masquerade.delete, call.network, call.container_id, call.ifname)
+        everything.callback(pairs.delete, call)
+        everything.callback(delegate.delete, call)  # first: dhcp releases through the link
 
 
 def gc(call: Call) -> None:
     """Remove the pairs, leases and rules of every attachment that is not valid."""
     config, valid = BridgeConfig.of(call), call.valid_attachments
-    pairs.delete_marked(lambda alias: marks.is_stale(alias, call.network, valid))
-    delegate.gc(call)
-    if config.ip_masq:
-        with _naming_masquerade():
-            masquerade.gc(call.network, valid)
+    with ExitStack() as everything:
+        if config.ip_masq:
+            everything.enter_context(_naming_masquerade())
+            everything.callback(masquerade.gc, call.network, valid)
+        everything.callback(
+            pairs.delete_marked, lambda alias: marks.is_stale(alias, call.network, valid)
+        )
+        everything.callback(delegate.gc, call)
 
 
 def status(call: Call) -> None:

@@ -73,10 +73,12 @@ def kernel_route(route: ResultRoute, oif: int, ips: tuple[IPConfig, ...]) -> rou
     """Return the kernel's route for a result's: through its own gateway, or its family's first."""
     gateways = (ip.gateway for ip in ips if ip.address.version == route.dst.version)
     first: IPv4Address | IPv6Address | None = next((gw for gw in gateways if gw is not None), None)
+    # What is on the link itself has no gateway, and the kernel refuses one.
+    on_link = route.scope is not None and route.scope >= routes.SCOPE_LINK
     return routes.Route(
         dst=route.network,
         oif=oif,
-        gw=route.gw or first,
+        gw=route.gw or (None if on_link else first),
         priority=route.priority,
         table=routes.MAIN_TABLE if route.table is None else route.table,
         scope=_SCOPE_UNIVERSE if route.scope is None else route.scope,

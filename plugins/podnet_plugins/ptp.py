@@ -102,8 +102,8 @@ def delete(call: Call) -> None:
     with ExitStack() as everything:  # each of them, whatever the others raise
         if call.config.flag("ipMasq"):
             everything.callback(ip_masq.delete, call)
-        everything.callback(delegate.delete, call)
         everything.callback(pairs.delete, call)
+        everything.callback(delegate.delete, call)  # first: dhcp releases through the link
 
 
 def gc(call: Call) -> None:
@@ -112,10 +112,10 @@ def gc(call: Call) -> None:
     with ExitStack() as everything:
         if call.config.flag("ipMasq"):
             everything.callback(ip_masq.gc, call)
-        everything.callback(delegate.gc, call)
         everything.callback(
             pairs.delete_marked, lambda alias: marks.is_stale(alias, call.network, valid)
         )
+        everything.callback(delegate.gc, call)
 
 
 def status(call: Call) -> None:

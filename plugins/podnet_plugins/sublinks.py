@@ -202,10 +202,10 @@ def check_master(call: Call, link: Link, place: Place) -> None:
 
 
 def delete(call: Call) -> None:
-    """Remove the link and the lease; what is gone already is no error."""
+    """Remove the lease and the link; what is gone already is no error."""
     with ExitStack() as everything:  # each of them, whatever the other raises
-        everything.callback(delegate.delete, call)
         everything.callback(_delete_link, call)
+        everything.callback(delegate.delete, call)  # first: dhcp releases through the link
 
 
 def _delete_link(call: Call) -> None:

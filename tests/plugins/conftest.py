@@ -55,11 +55,13 @@ class Host:
     Attributes:
         node: The Node.
         root: Its /var/lib/cni/networks, for tests that run inside.
+        plugins: The directory of podnet's plugins.
     """
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.root = Path("/var/lib/cni/networks")
+        self.plugins = OURS
 
     def sh(self, script: str, *, netns: str = "") -> str:
         """Run a shell script on the host, or inside a container, and return what it prints."""
