@@ -14,6 +14,7 @@ CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -57,6 +58,11 @@ def sethostname(name: str) -> None:
     """Set the hostname of the thread's UTS namespace."""
     encoded = os.fsencode(name)
     _checked(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def die_with_parent(signal: int) -> None:
+    """Send ourselves *signal* when the thread that forked us ends; 0: nothing."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
 
 
 def filesystem(path: str) -> int:
