@@ -13,7 +13,6 @@ import gc
 import os
 import select
 import socket
-import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -79,22 +78,25 @@ class Host:
 
     def serve(self) -> None:
         """Answer until the socket is closed."""
-        loading = True
-        while True:
-            events = self._poll.poll(0 if loading else None)
-            for descriptor, event in events:
-                if descriptor in self._running:
-                    self._report(descriptor)
-                elif descriptor == self._notes.fileno():
-                    self._hear()
-                elif event & select.POLLHUP or not self._ask_one():
-                    return
-            if loading and not events:
-                loading = self._plugins.load_another()
-                if not loading:
-                    self._have_waiting(_WAITING)
+        can_be_asked = loading = True
+        while can_be_asked:
             while len(self._waiting) < self._wanted:
                 self._waiting.add(self._fork())
+            events = self._poll.poll(0 if loading else None)
+            can_be_asked = all(self._deal_with(*event) for event in events)
+            if loading and not events:
+                loading = self._plugins.load_another()
+                self._have_waiting(0 if loading else _WAITING)
+
+    def _deal_with(self, descriptor: int, event: int) -> bool:
+        """Deal with what happened; tell whether anybody can still ask."""
+        if descriptor in self._running:
+            self._report(descriptor)
+        elif descriptor == self._notes.fileno():
+            self._hear()
+        else:
+            return not event & select.POLLHUP and self._ask_one()
+        return True
 
     def _have_waiting(self, wanted: int) -> None:
         """Leave requests to so many workers that wait for them; 0: take them here."""
@@ -149,5 +151,3 @@ class Host:
 
     def _notes_are_waiting(self) -> bool:
         return bool(select.select([self._notes], [], [], 0)[0])
-
-

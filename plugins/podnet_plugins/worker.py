@@ -194,6 +194,8 @@ def _enter(namespaces: list[int], cwd: str) -> None:
     }
     worlds.enter_some(different)
     os.chdir(cwd)
+
+
 def _take_descriptors(request: Request) -> None:
     """Put the streams at 0, 1 and 2 and the locks where they were; close everything else."""
     wanted = dict(enumerate(request.streams)) | request.locks

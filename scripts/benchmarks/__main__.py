@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import invocation, leases, libcni, plugins, pods, shell
-from benchmarks.printing import Lines, Markdown
 from benchmarks.measure import Row
+from benchmarks.printing import Lines, Markdown
 
 ROOT = Path(__file__).parent.parent.parent
 GROUPS = {

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from benchmarks import bounds
 from benchmarks.measure import VERBS, Row, milliseconds, row
@@ -143,9 +144,7 @@ def rows(peer: Path, count: int) -> Iterator[Row]:
         yield from _many(case, peer)
 
 
-def _of_case(
-    case: Case, peer: Path, count: int, bare: Mapping[str, list[float]]
-) -> Iterator[Row]:
+def _of_case(case: Case, peer: Path, count: int, bare: Mapping[str, list[float]]) -> Iterator[Row]:
     mine: dict[str, list[float]] = {verb: [] for verb in VERBS}
     theirs: dict[str, list[float]] = {verb: [] for verb in VERBS}
     with Node.in_memory("ours") as node, Node.in_memory("theirs") as other, Ours(case) as ours:
@@ -189,7 +188,7 @@ class Ours:
             record=self._outcomes.append,
         )
 
-    def __enter__(self) -> "Ours":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -238,7 +237,9 @@ def _go(node: Node, peer: Path, case: Case) -> dict[str, list[float]]:
     return {verb: found[verb] for verb in VERBS}
 
 
-def _peer(node: Node, peer: Path, case: Case, verb: str, *more: str) -> dict[str, dict[str, list[float]]]:
+def _peer(
+    node: Node, peer: Path, case: Case, verb: str, *more: str
+) -> dict[str, dict[str, list[float]]]:
     command = [str(peer), verb, "--conflist", str(CONF_FILE), "--path", REFERENCE, *more]
     command += ["--cache-dir", "/run/go", "--netns-dir", "/run/netns"]
     command += ["--ifname", "lo" if case.name == "loopback" else "eth0"]

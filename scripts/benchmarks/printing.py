@@ -48,4 +48,4 @@ def _machine() -> str:
     cpus = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in cpus if "model name" in line), "CPU")
     python = f"Python {platform.python_version()}"
-    return f"{os.cpu_count()} × {model}, Linux {platform.release()}, {python}"
+    return f"{os.cpu_count()} CPUs, {model}, Linux {platform.release()}, {python}"

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -107,6 +107,23 @@ class Message:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request among several that are sent together.
+
+    Attributes:
+        kind: RTM_* or another family's.
+        body: The family's header and attributes.
+        flags: NLM_F_* besides REQUEST and ACK.
+        acknowledged: The kernel is to say that it is done.
+    """
+
+    kind: int
+    body: bytes
+    flags: int = 0
+    acknowledged: bool = True
+
+
 class Netlink:
     """A netlink socket in the network namespace of the thread that opened it.
 
@@ -153,6 +170,27 @@ class Netlink:
         for _ in self._answers(what):
             pass
 
+    def batch(self, requests: Sequence[Request], *, what: str = "") -> None:
+        """Send several requests at once and wait until the kernel has done them, in their order.
+
+        Raises:
+            NetlinkError: The kernel refused one; rtnetlink does those after it all the same.
+        """
+        first, message = self._sequence + 1, b""
+        for one in requests:
+            self._sequence += 1
+            flags = NLM_F_REQUEST | one.flags | (NLM_F_ACK if one.acknowledged else 0)
+            length = _HEADER.size + len(one.body)
+            message += _HEADER.pack(length, one.kind, flags, self._sequence, 0) + one.body
+            message += bytes(-length % 4)
+        self._socket.send(message)
+        left = sum(one.acknowledged for one in requests)
+        while left > 0:
+            for kind, flags, payload in self._messages(self._socket.recv(_RECEIVE), first):
+                if kind == _NLMSG_ERROR:
+                    _raise_for(payload, flags, what)
+                    left -= 1
+
     def get(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> Message:
         """Send one request and return its one answer.
 
@@ -185,7 +223,8 @@ class Netlink:
     def _answers(self, what: str) -> Iterator[tuple[Message, bool]]:
         """Yield the answers to the last request up to its end."""
         while True:
-            for kind, flags, payload in self._messages(self._socket.recv(_RECEIVE)):
+            buffer = self._socket.recv(_RECEIVE)
+            for kind, flags, payload in self._messages(buffer, self._sequence):
                 finished, interrupted = kind in _LAST, bool(flags & NLM_F_DUMP_INTR)
                 if finished:
                     _raise_for(payload, flags, what)
@@ -194,15 +233,15 @@ class Netlink:
                 if finished:
                     return
 
-    def _messages(self, buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Yield type, flags and payload of every answer in *buffer* to the last request.
+    def _messages(self, buffer: bytes, first: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield type, flags and payload of every answer in *buffer* from request *first* on.
 
         Others are the rest of an earlier request that was given up.
         """
         offset = 0
         while offset + _HEADER.size <= len(buffer):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
-            if sequence == self._sequence:
+            if first <= sequence <= self._sequence:
                 yield kind, flags, buffer[offset + _HEADER.size : offset + length]
             offset += length + (-length % 4)
 
