@@ -36,34 +36,40 @@ def add(call: Call) -> Result:
     container.require(call.netns)
     with ExitStack() as undo, Netlink() as netlink:
         bridge = bridge_host.ensure(netlink, config)
-        pair = pairs.make(netlink, call, mtu=config.mtu, mac=config.mac)
+        pair = pairs.make(netlink, call, mtu=config.mtu, mac=config.mac, bridge=bridge.index)
         undo.callback(pairs.delete_inside, call.netns, call.ifname)
-        port = {"hairpin": config.hairpin, "isolated": config.isolated}
-        links.add_port(netlink, pair.host.index, bridge=bridge.index, **port)
+        if config.hairpin or config.isolated:  # a new port is neither
+            port = {"hairpin": config.hairpin, "isolated": config.isolated}
+            links.set_port(netlink, pair.host.index, **port)
+        bridge = pairs.named(netlink, bridge.name)  # its MAC may have changed with its ports
         result = Result(cni_version=call.cni_version, dns=config.dns)
         if config.has_ipam:
-            result = _addressed(netlink, call, config, bridge, undo=undo)
+            result = _addressed(netlink, call, config, bridge, inside=pair.inside, undo=undo)
         elif not config.interface_down:
             with container.entered(call.netns), Netlink() as inside:
                 links.set_up(inside, pair.inside.index)
-        if not config.interface_down:
-            bridge_host.await_port(netlink, pair.host.name)
-        made = [pairs.named(netlink, name) for name in (bridge.name, pair.host.name)]
+        host = pair.host if config.interface_down else bridge_host.await_port(netlink, pair.host)
         undo.pop_all()
-    outside = (Interface(link.name, mac=link.mac) for link in made)
+    outside = (Interface(link.name, mac=link.mac) for link in (bridge, host))
     inside_one = Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns)
     return replace(result, interfaces=(*outside, inside_one))
 
 
 def _addressed(
-    netlink: Netlink, call: Call, config: BridgeConfig, bridge: Link, *, undo: ExitStack
+    netlink: Netlink,
+    call: Call,
+    config: BridgeConfig,
+    bridge: Link,
+    *,
+    inside: Link,
+    undo: ExitStack,
 ) -> Result:
     """Have addresses assigned, and do everything that follows from them."""
     assigned = delegate.add(call)
     undo.callback(delegate.delete, call)
     planned = gateways.with_gateways(config, assigned)
     result = replace(planned, dns=config.dns or assigned.dns)
-    _configure_inside(call, config, result)
+    _configure_inside(call, config, inside, result)
     if config.is_gateway:
         bridge_host.make_gateway(netlink, config, bridge, result)
     if config.ip_masq:
@@ -110,7 +116,7 @@ def status(call: Call) -> None:
     delegate.status(call)
 
 
-def _configure_inside(call: Call, config: BridgeConfig, result: Result) -> None:
+def _configure_inside(call: Call, config: BridgeConfig, link: Link, result: Result) -> None:
     with container.entered(call.netns), Netlink() as inside:
         conf = ("ipv6", "conf", call.ifname)
         if config.duplicate_detection:
@@ -118,7 +124,6 @@ def _configure_inside(call: Call, config: BridgeConfig, result: Result) -> None:
         sysctl.write(*conf, "accept_dad", value="1" if config.duplicate_detection else "0")
         # The kernel announces the address when the link comes up.
         sysctl.write("ipv4", "conf", call.ifname, "arp_notify", value="1")
-        link = pairs.named(inside, call.ifname)
         container.configure(inside, link, result, detect=config.duplicate_detection)
 
 

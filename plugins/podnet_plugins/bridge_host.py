@@ -69,7 +69,7 @@ def make_gateway(netlink: Netlink, config: BridgeConfig, bridge: Link, result: R
         with suppress(FileExistsError):  # another ADD was faster
             addresses.add(netlink, bridge.index, address, flags=flags)
     # Containers know the gateway by its address: one that was never set moves with the ports.
-    links.set_mac(netlink, bridge.index, pairs.named(netlink, bridge.name).mac)
+    links.set_mac(netlink, bridge.index, bridge.mac)
     for family in {ip.address.version for ip in result.ips}:
         sysctl.write(*_FORWARDING[family], value="1")
 
@@ -94,14 +94,15 @@ def missing_of_gateway(netlink: Netlink, bridge: Link, result: Result) -> list[s
     return absent + [f"sysctl net.{'.'.join(key)}" for key in off]
 
 
-def await_port(netlink: Netlink, name: str) -> None:
-    """Wait until a port is up, which it is as soon as the other end is.
+def await_port(netlink: Netlink, port: Link) -> Link:
+    """Wait until a port is up, which it is as soon as the other end is; return it as it is then.
 
     Raises:
         CniError: It does not come up.
     """
     deadline = time.monotonic() + _PORT_PATIENCE
-    while (link := pairs.named(netlink, name)).operstate != "up":
+    while (link := pairs.named(netlink, port.name)).operstate != "up":
         if time.monotonic() > deadline:
             raise CniError(f"bridge port in error state: {link.operstate}")
         time.sleep(0.001)
+    return link

@@ -1,35 +1,30 @@
 """The plugin host: a process with the plugins loaded, which forks where others start an interpreter.
 
-A runtime starts it (``launch.py host``) with a socket as its stdin.  Every message asks for
-one plugin, and brings its streams, the locks it must hold and the namespaces it must be in;
-the answer is a pidfd, and later the exit status.  A plugin that is forked here finds what a
-fresh process would: its environment, streams, working directory, process group and
-namespaces; and nothing of a run before it, since the host itself never runs one.
+A runtime starts it (``launch.py host``) with a socket as its stdin.  Every message there asks
+for one plugin, and brings its streams, the locks it must hold and the namespaces it must be
+in; the answer is a pidfd, and later the exit status.  Who takes the message is a worker
+(:mod:`podnet_plugins.worker`), forked ahead of need; the host itself never runs a plugin, so
+nothing of one run is there in the next.
 
-When the socket closes, the host ends; what it forked goes on to its own end.
+When the socket closes, the host and the workers that wait end; what runs goes on to its end.
 """
 
 import gc
-import json
 import os
 import select
-import signal
 import socket
-import sys
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
-from podnet.kernel import worlds
+from podnet_plugins import worker
 
-_STREAMS = 3
-_LARGEST_REQUEST = 1 << 20
-_MOST_DESCRIPTORS = 64
-_BEYOND_ALL = 1 << 20
+# The kernel's share of a fork is 1.1 ms, and 400 pages that a plugin writes to are copied one by
+# one, 1.3 ms: done ahead, an ADD of loopback takes 1.2 ms instead of 4.  Three suffice for a chain:
+# while a plugin runs, there is time for another.
+_WAITING = 3
+_LARGEST_NOTE = 64
 
 
 def main() -> None:
@@ -39,7 +34,7 @@ def main() -> None:
     for stream in (0, 1):  # a reader of podnet's output must not wait for us
         os.dup2(nothing, stream)
     gc.disable()  # a collection would touch, and so copy, what forked plugins share
-    _serve(control, Plugins(Path(__file__).parent / "bin"))
+    Host(control).serve()
 
 
 class Plugins:
@@ -63,117 +58,96 @@ class Plugins:
         return bool(self._waiting)
 
 
-def _serve(control: socket.socket, plugins: Plugins) -> None:
-    running: dict[int, tuple[int, socket.socket]] = {}
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    idle = True
-    while True:
-        events = poll.poll(0 if idle else None)
-        if not events:
-            idle = plugins.load_another()
-        for descriptor, _ in events:
-            if descriptor in running:
-                poll.unregister(descriptor)
-                _report(descriptor, *running.pop(descriptor))
-                continue
-            request, descriptors, _, _ = socket.recv_fds(
-                control, _LARGEST_REQUEST, _MOST_DESCRIPTORS
-            )
-            if not request:
+class Host:
+    """What is forked, and what waits.
+
+    Args:
+        control: Where requests come from.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._notes, self._to_us = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._plugins = Plugins(Path(__file__).parent / "bin")
+        self._wanted = 0
+        self._waiting: set[int] = set()
+        self._running: dict[int, tuple[int, socket.socket | None]] = {}
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._poll.register(self._notes, select.POLLIN)
+
+    def serve(self) -> None:
+        """Answer until the socket is closed."""
+        can_be_asked = loading = True
+        while can_be_asked:
+            while len(self._waiting) < self._wanted:
+                self._waiting.add(self._fork())
+            events = self._poll.poll(0 if loading else None)
+            can_be_asked = all(self._deal_with(*event) for event in events)
+            if loading and not events:
+                loading = self._plugins.load_another()
+                self._have_waiting(0 if loading else _WAITING)
+
+    def _deal_with(self, descriptor: int, event: int) -> bool:
+        """Deal with what happened; tell whether anybody can still ask."""
+        if descriptor in self._running:
+            self._report(descriptor)
+        elif descriptor == self._notes.fileno():
+            self._hear()
+        else:
+            return not event & select.POLLHUP and self._ask_one()
+        return True
+
+    def _have_waiting(self, wanted: int) -> None:
+        """Leave requests to so many workers that wait for them; 0: take them here."""
+        self._wanted = wanted
+        self._poll.modify(self._control, select.POLLHUP if wanted else select.POLLIN)
+
+    def _fork(self, request: worker.Request | None = None) -> int:
+        """Fork a worker, for a request or for one to come; return its process ID."""
+        pid = os.fork()
+        if pid == 0:
+            worker.work(self._control, self._to_us, self._plugins.get, request)
+        ended = os.pidfd_open(pid)
+        self._running[ended] = pid, None
+        self._poll.register(ended, select.POLLIN)
+        return pid
+
+    def _ask_one(self) -> bool:
+        """Fork for a request that came before anybody waits; tell whether there was one."""
+        request = worker.Request.received(self._control)
+        if request is None:
+            return False
+        self._plugins.get(request.plugin)
+        self._fork(request)
+        request.close()
+        return True
+
+    def _hear(self) -> None:
+        """Learn that a worker has taken a request, and where its end is to be reported."""
+        said, descriptors, _, _ = socket.recv_fds(self._notes, _LARGEST_NOTE, 1)
+        pid, reply = int(said), socket.socket(fileno=descriptors[0])
+        self._waiting.discard(pid)
+        for ended, (running, _) in self._running.items():
+            if running == pid:
+                self._running[ended] = pid, reply
                 return
-            ended, forked = _start(json.loads(request), descriptors, plugins)
-            running[ended] = forked
-            poll.register(ended, select.POLLIN)
+        reply.close()
 
+    def _report(self, ended: int) -> None:
+        """Reap a worker; say how it ended, unless it has said so itself."""
+        while self._notes_are_waiting():  # its own among them, if it was quick
+            self._hear()
+        pid, reply = self._running.pop(ended)
+        if pid in self._waiting:  # it cannot even wait: no use in forking the next, and the next
+            self._waiting.remove(pid)
+            self._have_waiting(0)
+        self._poll.unregister(ended)
+        os.close(ended)
+        _, status = os.waitpid(pid, 0)
+        if reply is not None:
+            with reply, suppress(OSError):  # nobody may wait for it any more
+                reply.send(str(os.waitstatus_to_exitcode(status)).encode())
 
-def _start(
-    request: dict[str, object], descriptors: list[int], plugins: Plugins
-) -> tuple[int, tuple[int, socket.socket]]:
-    """Fork a plugin and tell who asked; return its pidfd, its process ID and where to report."""
-    pid = _fork(request, descriptors, plugins.get(str(request["plugin"])))
-    ended = os.pidfd_open(pid)
-    reply, *others = descriptors
-    for descriptor in others:
-        os.close(descriptor)
-    answering = socket.socket(fileno=reply)
-    with suppress(OSError):  # who asked is gone; the plugin goes on to its end
-        socket.send_fds(answering, [str(pid).encode()], [ended])
-    return ended, (pid, answering)
-
-
-def _report(ended: int, pid: int, reply: socket.socket) -> None:
-    _, status = os.waitpid(pid, 0)
-    os.close(ended)
-    with reply, suppress(OSError):  # nobody may wait for it any more
-        reply.send(str(os.waitstatus_to_exitcode(status)).encode())
-
-
-def _fork(request: dict[str, object], descriptors: list[int], plugin: ModuleType) -> int:
-    """Fork a plugin, and return its process ID."""
-    pid = os.fork()
-    if pid == 0:
-        _become(request, descriptors, plugin)
-    with suppress(ProcessLookupError, PermissionError):
-        os.setpgid(pid, pid)  # here too, so that who is told can signal the group at once
-    return pid
-
-
-def _become(request: dict[str, object], descriptors: list[int], plugin: ModuleType) -> NoReturn:
-    """Be the plugin, with everything as in a fresh process; never return."""
-    status = 1
-    try:
-        os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
-        namespaces = descriptors[1 + _STREAMS : 1 + _STREAMS + len(worlds.KINDS)]
-        _enter(namespaces, str(request["cwd"]))
-        _take_descriptors(request, descriptors)
-        environment = request["environment"]
-        assert isinstance(environment, dict)  # noqa: S101
-        os.environ.clear()
-        os.environ.update(environment)
-        status = _status_of(plugin.main)
-    except BaseException:  # noqa: BLE001  what a fresh process would do with it
-        sys.excepthook(*sys.exc_info())
-        sys.stderr.flush()
-    finally:
-        # Not sys.exit: nothing of the host's must be run twice.
-        os._exit(status)
-
-
-def _enter(namespaces: list[int], cwd: str) -> None:
-    """Enter those namespaces that are not the host's own."""
-    different = {
-        kind: descriptor
-        for kind, descriptor in zip(worlds.KINDS, namespaces, strict=True)
-        if not os.path.samestat(os.fstat(descriptor), os.stat(f"/proc/self/ns/{kind}"))  # noqa: PTH116
-    }
-    worlds.enter_some(different)
-    os.chdir(cwd)
-
-
-def _take_descriptors(request: dict[str, object], descriptors: list[int]) -> None:
-    """Put the streams at 0, 1 and 2 and the locks where they were; close everything else."""
-    wanted = request["keep"]
-    assert isinstance(wanted, list)  # noqa: S101
-    kept = descriptors[1 + _STREAMS + len(worlds.KINDS) :]
-    highest = max([*descriptors, *wanted, _STREAMS]) + 1
-    # First out of the way of all targets, then to the targets.
-    moved = [os.dup2(d, highest + i) for i, d in enumerate([*descriptors[1 : 1 + _STREAMS], *kept])]
-    targets = [*range(_STREAMS), *wanted]
-    for source, target in zip(moved, targets, strict=True):
-        os.dup2(source, target)
-    for low, high in pairwise(sorted({*targets, _BEYOND_ALL})):
-        if low + 1 < high:  # closerange(0, 0) closes everything
-            os.closerange(low + 1, high)
-
-
-def _status_of(plugin: Callable[[], None]) -> int:
-    status = 0
-    try:
-        plugin()
-    except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return status
+    def _notes_are_waiting(self) -> bool:
+        return bool(select.select([self._notes], [], [], 0)[0])

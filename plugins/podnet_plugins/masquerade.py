@@ -2,13 +2,16 @@
 
 The table, chains and comments are the reference's nftables backend's, so that either can
 undo the other's work.  One transaction per verb; a rule of the same attachment is replaced.
+The kernel takes 6 ms to be told of a hook that it has already, so what is shared is left out
+where it stands.
 """
 
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Interface, IPv6Interface
 
-from podnet.kernel import firewall
-from podnet_plugins import marks
+from podnet.kernel import firewall, nft_tags
+from podnet.kernel.nft_tags import Tag
+from podnet_plugins import marks, nft_rules
 
 _FAMILY, _NAME = "inet", "cni_plugins_masquerade"
 _TABLE = f"{_FAMILY} {_NAME}"
@@ -23,6 +26,7 @@ add rule {_TABLE} postrouting ip daddr 224.0.0.0/4 return
 add rule {_TABLE} postrouting ip6 daddr ff00::/8 return
 add rule {_TABLE} postrouting goto {_CHECKS}
 """
+_SHARED = {"postrouting": 3}
 
 
 def add(
@@ -34,9 +38,11 @@ def add(
         PodnetError: nft is missing or refused.
     """
     comment = marks.mark(network, container_id, ifname)
-    rules = [_rule(ip, comment) for ip in ips]
-    stale = _deletions(_with_prefix(marks.prefix(network, container_id, ifname)))
-    firewall.apply(_BASE + stale + "".join(rules))
+    rules = "".join(_rule(ip, comment) for ip in ips)
+    found = nft_tags.of(_FAMILY, _NAME)
+    stale = _chosen(found, _with_prefix(marks.prefix(network, container_id, ifname)))
+    deletions = "".join(f"delete rule {_TABLE} {_CHECKS} handle {tag.handle}\n" for tag in stale)
+    nft_rules.apply(deletions + rules, shared=_BASE, stands=nft_rules.stand(found, _SHARED))
 
 
 def delete(network: str, container_id: str, ifname: str) -> None:
@@ -54,11 +60,12 @@ def missing(
 ) -> list[str]:
     """Return the addresses of *ips* that no rule masquerades, and "postrouting" without its jump."""
     wanted = _with_prefix(marks.prefix(network, container_id, ifname))
-    rules = firewall.rules(_FAMILY, _NAME, _CHECKS) or []
-    masqueraded = {_source(rule.get("expr")) for rule in rules if wanted(rule.text("comment"))}
+    rules = firewall.table_rules(_FAMILY, _NAME) or []
+    ours = [rule for rule in rules if rule.text("chain") == _CHECKS]
+    masqueraded = {_source(rule.get("expr")) for rule in ours if wanted(rule.text("comment"))}
     absent = [str(ip.ip) for ip in ips if str(ip.ip) not in masqueraded]
-    jumps = firewall.rules(_FAMILY, _NAME, "postrouting") or []
-    reached = any(_CHECKS in str(rule.get("expr")) for rule in jumps)
+    jumps = [rule.get("expr") for rule in rules if rule.text("chain") == "postrouting"]
+    reached = any(_CHECKS in str(expression) for expression in jumps)
     return absent if reached else [*absent, "postrouting"]
 
 
@@ -72,16 +79,12 @@ def _with_prefix(prefix: str) -> Callable[[str], bool]:
     return lambda comment: comment.startswith(prefix)
 
 
-def _deletions(wanted: Callable[[str], bool]) -> str:
-    rules = firewall.rules(_FAMILY, _NAME, _CHECKS) or []
-    handles = [rule.number("handle") for rule in rules if wanted(rule.text("comment"))]
-    return "".join(f"delete rule {_TABLE} {_CHECKS} handle {handle}\n" for handle in handles)
+def _chosen(found: Iterable[Tag], wanted: Callable[[str], bool]) -> list[Tag]:
+    return [tag for tag in found if tag.chain == _CHECKS and wanted(tag.comment)]
 
 
 def _remove(wanted: Callable[[str], bool]) -> None:
-    deletions = _deletions(wanted)
-    if deletions:
-        firewall.apply(deletions)
+    nft_tags.delete(_FAMILY, _NAME, _chosen(nft_tags.of(_FAMILY, _NAME), wanted))
 
 
 def _source(expression: object) -> str:

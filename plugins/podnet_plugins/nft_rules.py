@@ -4,11 +4,14 @@ So a rule that is wanted can be looked for among those that are there.  Knows th
 statements that plugins use; others come back as "" and match nothing.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from podnet.cni.wire import Fields
 from podnet.kernel import firewall
+from podnet.kernel.firewall import NftError
+from podnet.kernel.nft_tags import Tag
 
 _VERDICTS = ("accept", "drop", "return", "masquerade")
 
@@ -54,6 +57,28 @@ def listed(family: str, table: str) -> list[Rule] | None:
     """
     found = firewall.table_rules(family, table)
     return None if found is None else [_rule(fields) for fields in found]
+
+
+def stand(found: Iterable[Tag], shared: Mapping[str, int]) -> bool:
+    """Tell whether the *shared* chains have as many rules as they should."""
+    there = Counter(tag.chain for tag in found)
+    return all(there[chain] == count for chain, count in shared.items())
+
+
+def apply(commands: str, *, shared: str, stands: bool) -> None:
+    """Run *commands* as one transaction, after those that make what is *shared* unless it *stands*.
+
+    Raises:
+        PodnetError: nft is missing or refused.
+    """
+    if stands:
+        try:
+            firewall.apply(commands)
+        except NftError:  # some of it went in the meantime, or we counted somebody else's
+            pass
+        else:
+            return
+    firewall.apply(shared + commands)
 
 
 def missing(wanted: Iterable[Rule], found: Iterable[Rule]) -> list[Rule]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from podnet.cni.errors import CniError
@@ -22,7 +23,9 @@ class Pair:
     inside: Link
 
 
-def make(netlink: Netlink, call: Call, *, mtu: int = 0, mac: str = "") -> Pair:
+def make(
+    netlink: Netlink, call: Call, *, mtu: int = 0, mac: str = "", bridge: int | None = None
+) -> Pair:
     """Make a pair: the container's end called CNI_IFNAME, the host's end ``veth…`` and marked.
 
     It is made from inside, so that nobody on the host ever sees half of it.
@@ -32,24 +35,38 @@ def make(netlink: Netlink, call: Call, *, mtu: int = 0, mac: str = "") -> Pair:
         call: Whose attachment it is.
         mtu: For both ends, 0 for the kernel's choice.
         mac: Of the container's end, "" for a random one.
+        bridge: The index of the bridge that the host's end becomes a port of, and is set up.
 
     Raises:
         CniError: The container has an interface of that name, or the kernel refused.
     """
-    home = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with container.entered(call.netns), Netlink() as inside:
-            name = _make(inside, call.ifname, home=home, mtu=mtu, mac=mac)
-            within = named(inside, call.ifname)
-    finally:
-        os.close(home)
-    host = named(netlink, name)
-    links.set_alias(netlink, host.index, marks.mark(call.network, call.container_id, call.ifname))
-    sysctl.write("ipv6", "conf", name, "accept_ra", value="0")
+    with container.entered(call.netns):
+        inside = Netlink()  # stays in there
+    with inside, ExitStack() as undo:
+        name = _make(inside, call.ifname, mtu=mtu, mac=mac)
+        undo.callback(links.delete, inside, call.ifname)
+        within = named(inside, call.ifname)
+        sysctl.write("ipv6", "conf", name, "accept_ra", value="0")
+        mark = marks.mark(call.network, call.container_id, call.ifname)
+        if bridge is not None:
+            links.add_port(netlink, name, bridge=bridge, alias=mark)
+        host = named(netlink, name)
+        if bridge is None:
+            links.set_alias(netlink, host.index, mark)
+        undo.pop_all()
     return Pair(host=host, inside=within)
 
 
-def _make(inside: Netlink, ifname: str, *, home: int, mtu: int, mac: str) -> str:
+def _make(inside: Netlink, ifname: str, *, mtu: int, mac: str) -> str:
+    """Make a pair whose other end is where we are; return that end's name."""
+    home = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _make_towards(home, inside, ifname, mtu=mtu, mac=mac)
+    finally:
+        os.close(home)
+
+
+def _make_towards(home: int, inside: Netlink, ifname: str, *, mtu: int, mac: str) -> str:
     for _ in range(_NAME_TRIES):
         peer = f"veth{os.urandom(4).hex()}"
         try:

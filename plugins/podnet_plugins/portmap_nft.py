@@ -6,10 +6,12 @@ an address belongs to (a rule's comment is the container's ID alone), and that p
 outside never reach loopback addresses, which route_localnet would let them (plugins#729).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from podnet.kernel import firewall
+from podnet.kernel import nft_tags
+from podnet.kernel.nft_tags import Tag
 from podnet_plugins import marks, nft_rules
 from podnet_plugins.nft_rules import Rule
 from podnet_plugins.portmap_config import Interface, PortmapConfig, PortMapping
@@ -54,24 +56,29 @@ def add(call: Call, config: PortmapConfig, ips: list[Interface]) -> None:
     Raises:
         PodnetError: nft is missing or refused.
     """
-    firewall.apply("".join(_addition(call, config, ip) for ip in ips))
+    additions = [_addition(call, config, ip) for ip in ips]
+    nft_rules.apply(
+        "".join(addition.own for addition in additions),
+        shared="".join(addition.shared for addition in additions),
+        stands=all(addition.stands for addition in additions),
+    )
 
 
 def delete(call: Call) -> None:
     """Remove the rules of one attachment; where there are none, nothing is done."""
-    _remove(lambda found: _belonging(found, _mark_of(call), call.container_id))
+    for family in _FAMILIES.values():
+        _remove(family, _own(call, family, nft_tags.of(family, _NAME)))
 
 
 def gc(call: Call) -> None:
     """Remove the rules of every attachment to the network that is not valid."""
     valid = call.valid_attachments
 
-    def stale(found: list[Rule]) -> list[Rule]:
+    for family in _FAMILIES.values():
+        found = nft_rules.listed(family, _NAME) or []
         owners = [rule for rule in found if rule.chain == _OWNERS]
         gone = [rule for rule in owners if marks.is_stale(rule.comment, call.network, valid)]
-        return [rule for owner in gone for rule in _owned(found, owner)]
-
-    _remove(stale)
+        _remove(family, [rule for owner in gone for rule in _owned(found, owner)])
 
 
 def missing(call: Call, config: PortmapConfig, ips: list[Interface]) -> list[str]:
@@ -85,21 +92,39 @@ def missing(call: Call, config: PortmapConfig, ips: list[Interface]) -> list[str
     return absent
 
 
-def _addition(call: Call, config: PortmapConfig, ip: Interface) -> str:
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """What an ADD does to one family's table.
+
+    Attributes:
+        shared: Commands that make what all attachments share.
+        stands: That is there already.
+        own: Commands for the attachment's rules.
+    """
+
+    shared: str
+    stands: bool
+    own: str
+
+
+def _addition(call: Call, config: PortmapConfig, ip: Interface) -> _Addition:
     family = _FAMILIES[ip.version]
     table = f"{family} {_NAME}"
     chains = _CHAINS + (_SNAT_CHAIN if config.snat else "")
     if _opens_loopback(config, ip):
         chains += _GUARD_CHAIN
-    text = chains.format(table=table) + "".join(r.added(table) for r in _shared(config, ip))
-    found = nft_rules.listed(family, _NAME) or []
-    old = _belonging(found, _mark_of(call), call.container_id)
-    text += "".join(rule.deleted(table) for rule in old)
+    shared = _shared(config, ip)
+    found = nft_tags.of(family, _NAME)
+    own = "".join(rule.deleted(table) for rule in _own(call, family, found))
     # First come the rules of the last container: a port that was another's is now its own.
     rules = [_on(config.conditions(ip.version), r) for r in _of_container(call, config, ip)]
-    text += "".join(rule.inserted(table) for rule in reversed(rules))
-    owner = Rule(_OWNERS, (f"{family}{_TO}{ip.ip}",), _owner(call))
-    return text + owner.added(table)
+    own += "".join(rule.inserted(table) for rule in reversed(rules))
+    own += Rule(_OWNERS, (f"{family}{_TO}{ip.ip}",), _owner(call)).added(table)
+    return _Addition(
+        shared=chains.format(table=table) + "".join(rule.added(table) for rule in shared),
+        stands=nft_rules.stand(found, Counter(rule.chain for rule in shared)),
+        own=own,
+    )
 
 
 def _shared(config: PortmapConfig, ip: Interface) -> tuple[Rule, ...]:
@@ -173,6 +198,17 @@ def _owned(found: list[Rule], owner: Rule) -> list[Rule]:
     ]
 
 
+def _own(call: Call, family: str, found: list[Tag]) -> list[Rule]:
+    """Return the rules of one attachment; what they say is read only where it matters."""
+    mark, suffix = _mark_of(call), _owner(call).partition(" ")[2]
+    owners = (tag.comment for tag in found if tag.chain == _OWNERS)
+    shared = any(o.partition(" ")[2] == suffix and not o.startswith(mark) for o in owners)
+    rules = [Rule(tag.chain, (), tag.comment, tag.handle) for tag in found]
+    if shared:  # by another interface of the same container
+        rules = nft_rules.listed(family, _NAME) or []
+    return _belonging(rules, mark, call.container_id)
+
+
 def _belonging(found: list[Rule], mark: str, container_id: str) -> list[Rule]:
     """Return the rules of one attachment, and of its container those that are no other's."""
     owners = [rule for rule in found if rule.chain == _OWNERS]
@@ -198,11 +234,6 @@ def _pod(rule: Rule) -> str:
     return ""
 
 
-def _remove(choose: Callable[[list[Rule]], list[Rule]]) -> None:
-    text = ""
-    for family in _FAMILIES.values():
-        chosen = choose(nft_rules.listed(family, _NAME) or [])
-        handles = {rule.handle: rule for rule in chosen}
-        text += "".join(rule.deleted(f"{family} {_NAME}") for rule in handles.values())
-    if text:
-        firewall.apply(text)
+def _remove(family: str, rules: list[Rule]) -> None:
+    unique = {rule.handle: Tag(rule.chain, rule.handle, rule.comment) for rule in rules}
+    nft_tags.delete(family, _NAME, list(unique.values()))

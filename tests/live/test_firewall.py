@@ -1,12 +1,14 @@
 """nft: transactions whole or not at all, and rules read as JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podnet.errors import MissingError
-from podnet.kernel import firewall, namespaces
+from podnet.kernel import firewall, namespaces, nft_tags
 from podnet.kernel.firewall import NftError
+from podnet.kernel.netlink import NetlinkError
 
 CHAIN = "add table inet demo\nadd chain inet demo forward\n"
 
@@ -25,30 +27,64 @@ def node(node):
 def test_rules_are_listed_with_handle_and_comment(node):
     node.run(firewall.apply, CHAIN + 'add rule inet demo forward accept comment "mine"\n')
 
-    [rule] = node.run(firewall.rules, "inet", "demo", "forward")
+    [rule] = node.run(firewall.table_rules, "inet", "demo")
 
     assert rule.text("comment") == "mine"
     assert rule.number("handle") == 2
 
 
-def test_a_chain_without_rules_is_empty_and_an_absent_one_is_none(node):
+def test_a_table_without_rules_is_empty_and_an_absent_one_is_none(node):
     node.run(firewall.apply, CHAIN)
 
-    assert node.run(firewall.rules, "inet", "demo", "forward") == []
-    assert node.run(firewall.rules, "inet", "demo", "backward") is None
-    assert node.run(firewall.rules, "inet", "nothing", "forward") is None
+    assert node.run(firewall.table_rules, "inet", "demo") == []
+    assert node.run(firewall.table_rules, "inet", "nothing") is None
 
 
 def test_a_transaction_is_whole_or_nothing(node):
     with pytest.raises(NftError, match=r"^nft: "):
         node.run(firewall.apply, CHAIN + "add rule inet demo nowhere accept\n")
 
-    assert node.run(firewall.rules, "inet", "demo", "forward") is None
+    assert node.run(firewall.table_rules, "inet", "demo") is None
 
 
 def test_a_syntax_error_says_where(node):
     with pytest.raises(NftError, match="syntax error"):
         node.run(firewall.apply, "add tabel inet demo\n")
+
+
+@pytest.mark.parametrize("family", ["inet", "ip", "ip6"])
+def test_tags_are_what_nft_itself_lists(node, family):
+    node.run(
+        firewall.apply,
+        f"add table {family} demo\nadd table {family} other\n"
+        f"add chain {family} demo a\nadd chain {family} demo b\nadd chain {family} other a\n"
+        f'add rule {family} demo a accept comment "grüße, 1"\n'
+        f"add rule {family} demo b accept\n"
+        f'add rule {family} other a accept comment "other"\n',
+    )
+
+    tags = node.run(nft_tags.of, family, "demo")
+
+    listed = node.run(firewall.table_rules, family, "demo")
+    assert [(t.chain, t.handle, t.comment) for t in tags] == [
+        (rule.text("chain"), rule.number("handle"), rule.text("comment")) for rule in listed
+    ]
+    assert [tag.comment for tag in tags] == ["grüße, 1", ""]
+    assert node.run(nft_tags.of, family, "nothing") == []
+
+
+def test_rules_are_deleted_by_their_tags_all_or_none(node):
+    rules = [f'add rule inet demo forward accept comment "{n}"\n' for n in range(4)]
+    node.run(firewall.apply, CHAIN + "".join(rules))
+    tags = node.run(nft_tags.of, "inet", "demo")
+
+    with pytest.raises(NetlinkError, match="delete rules of table inet demo: No such file"):
+        node.run(nft_tags.delete, "inet", "demo", [tags[0], replace(tags[1], handle=999)])
+    untouched = node.run(nft_tags.of, "inet", "demo")
+    node.run(nft_tags.delete, "inet", "demo", tags[:3])
+
+    assert untouched == tags
+    assert node.run(nft_tags.of, "inet", "demo") == tags[3:]
 
 
 def test_rules_are_of_the_thread_s_own_namespace(node):
@@ -58,7 +94,7 @@ def test_rules_are_of_the_thread_s_own_namespace(node):
 
     def inside():
         with namespaces.entered(str(pod)):
-            return firewall.rules("inet", "demo", "forward")
+            return firewall.table_rules("inet", "demo")
 
     assert node.run(inside) is None
 

@@ -94,8 +94,7 @@ def test_a_bridge_s_own_address_stays_when_ports_come_and_go(node):
     def act(netlink, ipr):
         links.add_bridge(netlink, "br0", mac=MAC)
         _veth(netlink, mac="02:00:00:00:00:01")
-        index = _found(netlink, "eth0").index
-        links.add_port(netlink, index, bridge=_found(netlink, "br0").index)
+        links.add_port(netlink, "eth0", bridge=_found(netlink, "br0").index, alias="mine")
         with_port = _seen(ipr, "br0").get("IFLA_ADDRESS")
         links.delete(netlink, "eth0")
         return with_port, _seen(ipr, "br0").get("IFLA_ADDRESS")
@@ -141,7 +140,8 @@ def test_what_a_port_may_do_is_set_and_unset(node):
         links.add_bridge(netlink, "br0")
         _veth(netlink)
         index, bridge = (_found(netlink, name).index for name in ("eth0", "br0"))
-        links.add_port(netlink, index, bridge=bridge, hairpin=True, isolated=True)
+        links.add_port(netlink, "eth0", bridge=bridge, alias="mine")
+        links.set_port(netlink, index, hairpin=True, isolated=True)
         on = _seen(ipr, "eth0")
         links.set_port(netlink, index, hairpin=False, isolated=False)
         return bridge, on, _seen(ipr, "eth0")

@@ -1,4 +1,8 @@
-"""A host in memory, and plugins run on it as a runtime runs them: environment, stdin, a process."""
+"""A host in memory, and plugins run on it as a runtime runs them: environment, stdin, a process.
+
+Every test with a host runs twice: with our plugins as executables, and forked by the plugin
+host.  PODNET_TEST_PLUGINS=exec or =hosted runs one of them.
+"""
 
 import errno
 import json
@@ -6,7 +10,8 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +21,8 @@ import pytest
 import podnet_plugins
 from podnet.kernel import namespaces
 from podnet.node import Node
+from podnet.pipes import converse
+from podnet.plugin_host import PluginHost
 
 OURS = Path(podnet_plugins.__file__).parent / "bin"
 
@@ -55,13 +62,15 @@ class Host:
     Attributes:
         node: The Node.
         root: Its /var/lib/cni/networks, for tests that run inside.
-        plugins: The directory of podnet's plugins.
+        directory: Where podnet's plugins are.
+        plugins: Who forks our plugins; without, they are executables.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, plugins: PluginHost | None = None) -> None:
         self.node = node
+        self.plugins = plugins
         self.root = Path("/var/lib/cni/networks")
-        self.plugins = OURS
+        self.directory = OURS
 
     def sh(self, script: str, *, netns: str = "") -> str:
         """Run a shell script on the host, or inside a container, and return what it prints."""
@@ -156,13 +165,17 @@ class Host:
     ) -> Answer:
         """Run a plugin with exactly these CNI_* variables."""
         others = {k: v for k, v in os.environ.items() if not k.startswith("CNI_")}
+        whole = others | dict(environment)
+        stdin = config if isinstance(config, str) else json.dumps(config)
+        if self.plugins is not None and self.plugins.has(Path(directory, plugin)):
+            return self.node.run(_forked, self.plugins, plugin, whole, stdin)
         done = self.node.run(
             subprocess.run,
             [str(Path(directory, plugin))],
-            input=config if isinstance(config, str) else json.dumps(config),
+            input=stdin,
             capture_output=True,
             text=True,
-            env=others | dict(environment),
+            env=whole,
             check=False,
             timeout=60,
         )
@@ -201,6 +214,15 @@ class Host:
         return self.run(str(config["type"]), whole, environment | more, directory=directory)
 
 
+def _forked(
+    plugins: PluginHost, plugin: str, environment: Mapping[str, str], stdin: str
+) -> Answer:
+    child = plugins.start(plugin, environment, ())
+    spoken = converse(child, stdin.encode(), time.monotonic() + 60)
+    assert not spoken.timed_out
+    return Answer(child.wait(), spoken.stdout.decode(), spoken.stderr.decode())
+
+
 def _without_chance(value: object) -> str:
     return re.sub("^veth.*", "veth", str(value))
 
@@ -212,7 +234,22 @@ def _leases(directory: Path) -> dict[str, str]:
     return {path.name: path.read_bytes().decode() for path in files}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what has a host in every way that is asked for."""
+    if "host" in metafunc.fixturenames:
+        ways = os.environ.get("PODNET_TEST_PLUGINS", "exec hosted").split()
+        metafunc.parametrize("host", ways, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def plugin_host() -> Iterator[PluginHost]:
+    """A host of our plugins, for everything that this process runs."""
+    made = PluginHost(OURS)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def host(node: Node) -> Host:
+def host(node: Node, plugin_host: PluginHost, request: pytest.FixtureRequest) -> Host:
     """A host in memory, with plugins to run on it."""
-    return Host(node)
+    return Host(node, plugin_host if request.param == "hosted" else None)

@@ -72,7 +72,7 @@ class Lan:
 
     def daemon(self, *flags: str, directory: str = "", **more: Any) -> Any:
         """Start the daemon."""
-        command = [str(self.host.plugins / "dhcp"), "daemon", *flags]
+        command = [str(self.host.directory / "dhcp"), "daemon", *flags]
         return self.start(*command, wait_for="listening at", **more)
 
     def leases(self) -> dict[str, str]:
@@ -534,7 +534,7 @@ def test_there_is_one_daemon_at_a_socket(lan):
     lan.daemon()
     second = lan.host.node.run(
         subprocess.run,
-        [str(lan.host.plugins / "dhcp"), "daemon"],
+        [str(lan.host.directory / "dhcp"), "daemon"],
         capture_output=True,
         text=True,
         check=False,
@@ -554,7 +554,7 @@ def test_systemd_may_bring_the_socket(lan):
         "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
-    command = ["python3", "-c", activate, SOCKET, str(host.plugins / "dhcp"), "daemon"]
+    command = ["python3", "-c", activate, SOCKET, str(host.directory / "dhcp"), "daemon"]
     daemon = lan.start(*command, wait_for="listening at")
 
     assert host.call("STATUS", ALONE).result == {}
@@ -606,7 +606,7 @@ def test_a_wrong_configuration_is_refused_before_anything_is_asked(host, ipam, c
 def test_a_duration_is_written_as_go_writes_it(host, duration):
     done = host.node.run(
         subprocess.run,
-        [str(host.plugins / "dhcp"), "daemon", f"-timeout={duration}"],
+        [str(host.directory / "dhcp"), "daemon", f"-timeout={duration}"],
         capture_output=True,
         text=True,
         check=False,

@@ -6,13 +6,11 @@ namespace of the calling thread.
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 from podnet.cni.wire import Fields
 from podnet.errors import MissingError, PodnetError
-
-if TYPE_CHECKING:
-    import subprocess
+from podnet.kernel import programs
+from podnet.kernel.programs import Done
 
 
 class NftError(PodnetError):
@@ -28,7 +26,7 @@ def installed() -> bool:
 def available() -> bool:
     """Tell whether nft can be run here."""
     try:
-        return _nft("--version").returncode == 0
+        return _nft("--version").status == 0
     except MissingError:
         return False
 
@@ -41,17 +39,8 @@ def apply(commands: str) -> None:
         MissingError: There is no nft.
     """
     done = _nft("-f", "-", stdin=commands)
-    if done.returncode != 0:
+    if done.status != 0:
         raise NftError(f"nft: {done.stderr.strip()}")
-
-
-def rules(family: str, table: str, chain: str) -> list[Fields] | None:
-    """Return the rules of a chain, each with its ``handle`` and ``comment``; ``None``: no chain.
-
-    Raises:
-        MissingError: There is no nft.
-    """
-    return _listed("chain", family, table, chain)
 
 
 def table_rules(family: str, table: str) -> list[Fields] | None:
@@ -60,22 +49,15 @@ def table_rules(family: str, table: str) -> list[Fields] | None:
     Raises:
         MissingError: There is no nft.
     """
-    return _listed("table", family, table)
-
-
-def _listed(*what: str) -> list[Fields] | None:
-    done = _nft("--json", "list", *what)
-    if done.returncode != 0:
+    done = _nft("--json", "list", "table", family, table)
+    if done.status != 0:
         return None
     listed = Fields.of(json.loads(done.stdout)).children("nftables")
     return [rule for entry in listed if (rule := entry.child("rule"))]
 
 
-def _nft(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    import subprocess  # noqa: PLC0415  8 ms that a plugin without rules saves
-
-    command = ["nft", *arguments]
+def _nft(*arguments: str, stdin: str = "") -> Done:
     try:
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        return programs.run("nft", *arguments, stdin=stdin)
     except FileNotFoundError:
         raise MissingError("there is no nft program", "apt-get install nftables") from None

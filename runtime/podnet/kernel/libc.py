@@ -18,6 +18,7 @@ _AT_FDCWD = -100
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 # Not in Debian 12's C library; the numbers are the same on all architectures.
 _NR_OPEN_TREE, _NR_MOVE_MOUNT = 428, 429
+_PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -75,6 +76,11 @@ def sethostname(name: str) -> None:
     """Set the hostname of the thread's UTS namespace."""
     encoded = os.fsencode(name)
     _checked(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def die_with_parent(signal: int) -> None:
+    """Send ourselves *signal* when the thread that forked us ends; 0: nothing."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
 
 
 def filesystem(path: str) -> int:

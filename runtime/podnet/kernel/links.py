@@ -223,13 +223,11 @@ def set_txqlen(netlink: Netlink, index: int, length: int) -> None:
     netlink.request(_RTM_NEWLINK, body, what=f"set queue length {length}")
 
 
-def add_port(
-    netlink: Netlink, index: int, *, bridge: int, hairpin: bool = False, isolated: bool = False
-) -> None:
-    """Make a link a port of *bridge* and set it up, in as few requests as the kernel takes."""
-    body = _info(index, flags=_IFF_UP, change=_IFF_UP) + u32(_IFLA_MASTER, bridge)
-    netlink.request(_RTM_NEWLINK, body, what="add bridge port")
-    set_port(netlink, index, hairpin=hairpin, isolated=isolated)
+def add_port(netlink: Netlink, name: str, *, bridge: int, alias: str) -> None:
+    """Write *alias* on a link, make it a port of *bridge* and set it up, all in one request."""
+    body = _info(flags=_IFF_UP, change=_IFF_UP) + text(_IFLA_IFNAME, name)
+    body += attribute(_IFLA_IFALIAS, alias.encode()) + u32(_IFLA_MASTER, bridge)
+    netlink.request(_RTM_NEWLINK, body, what=f"add bridge port {name}")
 
 
 def set_port(netlink: Netlink, index: int, *, hairpin: bool, isolated: bool) -> None:

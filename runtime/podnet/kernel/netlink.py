@@ -111,12 +111,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One change that is asked of the kernel: RTM_*, header and attributes, NLM_F_*, in words."""
+    """One change among several that are asked for together.
+
+    Attributes:
+        kind: RTM_* or another family's.
+        body: The family's header and attributes.
+        flags: NLM_F_* besides REQUEST and ACK.
+        what: What is being done, for the message.
+        acknowledged: The kernel is to say that it is done.
+    """
 
     kind: int
     body: bytes
     flags: int = 0
     what: str = ""
+    acknowledged: bool = True
 
 
 class Netlink:
@@ -172,19 +181,36 @@ class Netlink:
         """
         refused = list[NetlinkError]()
         for start in range(0, len(requests), _BATCH):
-            refused += self._batch(requests[start : start + _BATCH])
+            refused += self._in_one_message(requests[start : start + _BATCH])
         return refused
 
-    def _batch(self, requests: Sequence[Request]) -> Iterator[NetlinkError]:
+    def together(self, requests: Sequence[Request]) -> None:
+        """Send requests in one message, and wait until the kernel has done them in their order.
+
+        Raises:
+            NetlinkError: The kernel refused one; rtnetlink does those after it all the same.
+        """
+        for refused in list(self._in_one_message(requests)):
+            raise refused
+
+    def _in_one_message(self, requests: Sequence[Request]) -> Iterator[NetlinkError]:
+        """Send requests; yield what the kernel refused."""
+        message, waiting = b"", dict[int, Request]()
         first = self._sequence + 1
-        flags = NLM_F_REQUEST | NLM_F_ACK
-        self._socket.send(b"".join(self._packed(r.kind, flags | r.flags, r.body) for r in requests))
-        waiting = {first + number: request for number, request in enumerate(requests)}
+        for one in requests:
+            flags = NLM_F_REQUEST | one.flags | (NLM_F_ACK if one.acknowledged else 0)
+            message += self._packed(one.kind, flags, one.body)
+            if one.acknowledged:
+                waiting[self._sequence] = one
+        self._socket.send(message)
         while waiting:
-            for _, flags, payload, sequence in self._messages(self._socket.recv(_RECEIVE), first):
-                request = waiting.pop(sequence)
+            received = self._messages(self._socket.recv(_RECEIVE), first)
+            for kind, flags, payload, sequence in received:
+                if kind != _NLMSG_ERROR:  # an echo of what was made
+                    continue
                 try:
-                    _raise_for(payload, flags, request.what)
+                    asked = waiting.pop(sequence, None)
+                    _raise_for(payload, flags, asked.what if asked else "")
                 except NetlinkError as exc:
                     yield exc
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from podnet.errors import MissingError, PodnetError
+from podnet.kernel import programs
 
 _PREFIX = {4: "iptables", 6: "ip6tables"}
 # Not iptables' own lock (/run/xtables.lock): the restore that we start would wait for us.
@@ -120,13 +121,10 @@ def once(chains: Chains, chain: str, rule: str, *, first: bool = False) -> list[
 
 
 def _run(program: str, *arguments: str, stdin: str = "") -> str:
-    import subprocess  # noqa: PLC0415  8 ms that a plugin without rules saves
-
-    command = [program, *arguments]
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        done = programs.run(program, *arguments, stdin=stdin)
     except FileNotFoundError:
         raise MissingError(f"there is no {program} program", "apt-get install iptables") from None
-    if done.returncode != 0:
+    if done.status != 0:
         raise XtablesError(f"{program}: {done.stderr.strip()}")
     return done.stdout

@@ -1,7 +1,7 @@
 // Command libcni-peer puts the Go library libcni behind a command line, so that podnet's tests and
 // benchmarks can meet the real thing: each verb is one call of the library, nothing is added to it.
 //
-//	libcni-peer add|check|del|cached|bench --conflist FILE --path DIRS [flags]
+//	libcni-peer add|check|del|cached|bench|pods --conflist FILE --path DIRS [flags]
 //
 // What a verb has to say is one line of JSON on stdout; an error is one line {"error": "..."}, the
 // last on stderr, and exit status 1. What plugins write to stderr is passed through, as libcni does.
@@ -22,10 +22,12 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
 )
 
-const usage = "usage: libcni-peer add|check|del|cached|bench --conflist FILE --path DIRS [flags]"
+const usage = "usage: libcni-peer add|check|del|cached|bench|pods --conflist FILE --path DIRS [flags]"
 
 var verbs = map[string]func(*peer) (any, error){
 	"add":    (*peer).add,
@@ -33,6 +35,7 @@ var verbs = map[string]func(*peer) (any, error){
 	"del":    (*peer).del,
 	"cached": (*peer).cached,
 	"bench":  (*peer).bench,
+	"pods":   (*peer).pods,
 }
 
 func main() {
@@ -186,6 +189,43 @@ type timings struct {
 	Check []float64 `json:"CHECK"`
 	Del   []float64 `json:"DEL"`
 	Wall  float64   `json:"wall_ms"`
+	// Of each single run of a plugin: verb, plugin, times.
+	Plugins shares `json:"plugins"`
+}
+
+type shares map[string]map[string][]float64
+
+func (s shares) add(verb, plugin string, took ...float64) {
+	if s[verb] == nil {
+		s[verb] = map[string][]float64{}
+	}
+	s[verb][plugin] = append(s[verb][plugin], took...)
+}
+
+// timedExec is the library's own way of running plugins, with a clock beside it.
+type timedExec struct {
+	*invoke.DefaultExec
+	took shares
+}
+
+func newTimedExec() *timedExec {
+	own := &invoke.DefaultExec{
+		RawExec:       &invoke.RawExec{Stderr: os.Stderr},
+		PluginDecoder: version.PluginDecoder{},
+	}
+	return &timedExec{own, shares{}}
+}
+
+func (e *timedExec) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	start := time.Now()
+	answer, err := e.DefaultExec.ExecPlugin(ctx, path, stdin, environ)
+	for _, variable := range environ {
+		if strings.HasPrefix(variable, "CNI_COMMAND=") {
+			verb := strings.TrimPrefix(variable, "CNI_COMMAND=")
+			e.took.add(verb, filepath.Base(path), milliseconds(start))
+		}
+	}
+	return answer, err
 }
 
 func (p *peer) bench() (any, error) {
@@ -196,8 +236,10 @@ func (p *peer) bench() (any, error) {
 	for i := range workers {
 		rt := p.rt
 		rt.NetNS = filepath.Join(p.netnsDir, fmt.Sprintf("ns%d", i))
-		// A library of its own: libcni sets up its exec at first use, and takes no lock for it.
-		workers[i] = &worker{number: i, library: p.library(), list: p.list, rt: rt, skipCheck: p.skipCheck}
+		// A library of its own, since the clock beside its exec takes no lock.
+		exec := newTimedExec()
+		library := libcni.NewCNIConfigWithCacheDir(p.path, p.cacheDir, exec)
+		workers[i] = &worker{number: i, library: library, exec: exec, list: p.list, rt: rt, skipCheck: p.skipCheck}
 	}
 	// Nobody measures before everybody is warm.
 	if err := together(workers, func(w *worker, stop *atomic.Bool) error {
@@ -206,7 +248,7 @@ func (p *peer) bench() (any, error) {
 		return nil, err
 	}
 	for _, w := range workers {
-		w.took = timings{}
+		w.took, w.exec.took = timings{}, shares{}
 	}
 	start := time.Now()
 	if err := together(workers, func(w *worker, stop *atomic.Bool) error {
@@ -218,13 +260,64 @@ func (p *peer) bench() (any, error) {
 	}); err != nil {
 		return nil, err
 	}
-	total := timings{Add: []float64{}, Check: []float64{}, Del: []float64{}, Wall: milliseconds(start)}
+	total := timings{Add: []float64{}, Check: []float64{}, Del: []float64{}, Wall: milliseconds(start), Plugins: shares{}}
 	for _, w := range workers {
 		total.Add = append(total.Add, w.took.Add...)
 		total.Check = append(total.Check, w.took.Check...)
 		total.Del = append(total.Del, w.took.Del...)
+		for verb, plugins := range w.exec.took {
+			for plugin, took := range plugins {
+				total.Plugins.add(verb, plugin, took...)
+			}
+		}
 	}
 	return total, nil
+}
+
+// pods has --count containers at a time, in the namespaces ns0, ns1, ...: all of them ADDed by
+// --parallel workers, then all CHECKed, then all DELed. The answer is each verb's wall time.
+func (p *peer) pods() (any, error) {
+	if p.count < 1 || p.parallel < 1 || p.netnsDir == "" {
+		return nil, errors.New("pods needs --netns-dir, and --count and --parallel of at least 1")
+	}
+	verbs := []struct {
+		name string
+		call func(*libcni.CNIConfig, *libcni.RuntimeConf) error
+	}{
+		{"ADD", func(library *libcni.CNIConfig, rt *libcni.RuntimeConf) error {
+			_, err := library.AddNetworkList(context.Background(), p.list, rt)
+			return err
+		}},
+		{"CHECK", func(library *libcni.CNIConfig, rt *libcni.RuntimeConf) error {
+			return library.CheckNetworkList(context.Background(), p.list, rt)
+		}},
+		{"DEL", func(library *libcni.CNIConfig, rt *libcni.RuntimeConf) error {
+			return library.DelNetworkList(context.Background(), p.list, rt)
+		}},
+	}
+	walls := map[string]float64{}
+	for _, verb := range verbs {
+		workers := make([]*worker, p.parallel)
+		for i := range workers {
+			workers[i] = &worker{number: i, library: p.library()}
+		}
+		start := time.Now()
+		if err := together(workers, func(w *worker, stop *atomic.Bool) error {
+			for i := w.number; i < p.count && !stop.Load(); i += p.parallel {
+				rt := p.rt
+				rt.ContainerID = fmt.Sprintf("pod-%d", i)
+				rt.NetNS = filepath.Join(p.netnsDir, fmt.Sprintf("ns%d", i))
+				if err := verb.call(w.library, &rt); err != nil {
+					return fmt.Errorf("%s %s: %w", verb.name, rt.ContainerID, err)
+				}
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		walls[verb.name] = milliseconds(start)
+	}
+	return walls, nil
 }
 
 // together has every worker do the work at once; the first error stops them all between two cycles.
@@ -251,6 +344,7 @@ func together(workers []*worker, work func(*worker, *atomic.Bool) error) error {
 type worker struct {
 	number    int
 	library   *libcni.CNIConfig
+	exec      *timedExec
 	list      *libcni.NetworkConfigList
 	rt        libcni.RuntimeConf
 	skipCheck bool

@@ -1,0 +1,1 @@
+"""podnet next to libcni, the bare system and the reference plugins: medians of one run."""
