@@ -147,6 +147,8 @@ PLUGIN = Plugin(
     gc=gc,
     status=status,
     versions=versions.RELEASED[versions.RELEASED.index(_OLDEST) :],
+    about="Lets a container's traffic through the host's firewall, and may keep bridges apart.",
+    config=FirewallConfig,
 )
 
 
