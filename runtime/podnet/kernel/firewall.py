@@ -6,6 +6,7 @@ namespace of the calling thread.
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from podnet.cni.wire import Fields
@@ -40,9 +41,17 @@ def apply(commands: str) -> None:
         NftError: Something in it was refused.
         MissingError: There is no nft.
     """
-    done = _nft("-f", "-", stdin=commands)
-    if done.returncode != 0:
-        raise NftError(f"nft: {done.stderr.strip()}")
+    _apply(commands)
+
+
+def apply_json(commands: Iterable[Mapping[str, object]]) -> None:
+    """Run *commands* (libnftables-json(5)) as one transaction; any string may stand in them.
+
+    Raises:
+        NftError: Something in it was refused.
+        MissingError: There is no nft.
+    """
+    _apply(json.dumps({"nftables": list(commands)}), "--json")
 
 
 def rules(family: str, table: str, chain: str) -> list[Fields] | None:
@@ -61,6 +70,12 @@ def table_rules(family: str, table: str) -> list[Fields] | None:
         MissingError: There is no nft.
     """
     return _listed("table", family, table)
+
+
+def _apply(commands: str, *options: str) -> None:
+    done = _nft(*options, "-f", "-", stdin=commands)
+    if done.returncode != 0:
+        raise NftError(f"nft: {done.stderr.strip()}")
 
 
 def _listed(*what: str) -> list[Fields] | None:

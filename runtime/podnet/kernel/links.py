@@ -30,7 +30,6 @@ _IFLA_TXQLEN, _IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_IFALIAS = 13, 16, 18, 20
 _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID = 28, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
-_IFLA_BR_VLAN_FILTERING = 7
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFF_UP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x100, 0x200
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
@@ -106,7 +105,7 @@ def every(netlink: Netlink) -> list[Link]:
 
 
 def add_bridge(
-    netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "", filtering: bool = False
+    netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "", data: bytes = b""
 ) -> None:
     """Make a bridge.
 
@@ -115,13 +114,12 @@ def add_bridge(
         name: Its name.
         mtu: 0 leaves it to the kernel.
         mac: A hardware address that it keeps, "" for one that follows its ports.
-        filtering: Its ports are members of VLANs.
+        data: What only bridges have, packed (IFLA_INFO_DATA).
 
     Raises:
-        NetlinkError: EEXIST when the name is taken, EOPNOTSUPP when bridges cannot filter.
+        NetlinkError: EEXIST when the name is taken.
     """
-    body = _info() + text(_IFLA_IFNAME, name)
-    body += _filtering() if filtering else _kind("bridge")
+    body = _info() + text(_IFLA_IFNAME, name) + _kind("bridge", data)
     if mtu:
         body += u32(_IFLA_MTU, mtu)
     if mac:
@@ -228,15 +226,6 @@ def set_txqlen(netlink: Netlink, index: int, length: int) -> None:
     netlink.request(_RTM_NEWLINK, body, what=f"set queue length {length}")
 
 
-def set_filtering(netlink: Netlink, index: int) -> None:
-    """Have the ports of a bridge be members of VLANs.
-
-    Raises:
-        NetlinkError: EOPNOTSUPP when bridges cannot filter.
-    """
-    netlink.request(_RTM_NEWLINK, _info(index) + _filtering(), what="set VLAN filtering")
-
-
 def add_port(
     netlink: Netlink, index: int, *, bridge: int, hairpin: bool = False, isolated: bool = False
 ) -> None:
@@ -277,13 +266,9 @@ def _info(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
     return _INFO.pack(0, 0, index, flags, change)
 
 
-def _kind(kind: str) -> bytes:
-    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
-
-
-def _filtering() -> bytes:
-    data = nested(_IFLA_INFO_DATA, u8(_IFLA_BR_VLAN_FILTERING, 1))
-    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"), data)
+def _kind(kind: str, data: bytes = b"") -> bytes:
+    packed = nested(_IFLA_INFO_DATA, data) if data else b""
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), packed)
 
 
 def _link(message: Message) -> Link:

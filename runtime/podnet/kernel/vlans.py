@@ -21,12 +21,15 @@ from podnet.kernel.netlink import (
     attributes,
     every_attribute,
     nested,
+    text,
+    u8,
     u32,
 )
 
 # linux/rtnetlink.h, linux/if_link.h, linux/if_bridge.h
-_RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 17, 18, 19
-_IFLA_AF_SPEC, _IFLA_EXT_MASK = 26, 29
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 18, 26, 29
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _RTEXT_FILTER_BRVLAN = 2
 _IFLA_BR_VLAN_FILTERING = 7
 _IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_VLAN_INFO = 0, 2
@@ -35,6 +38,7 @@ _PVID, _UNTAGGED, _RANGE_BEGIN, _RANGE_END = 0x2, 0x4, 0x8, 0x10
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
 _MEMBER = struct.Struct("=HH")  # struct bridge_vlan_info
 LARGEST = 4094
+_FILTERING = u8(_IFLA_BR_VLAN_FILTERING, 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,13 +56,39 @@ class Vlan:
     untagged: bool = False
 
     @property
-    def _flags(self) -> int:
+    def flags(self) -> int:
+        """The same, as the kernel has it."""
         return (_PVID if self.pvid else 0) | (_UNTAGGED if self.untagged else 0)
 
 
 def is_filtering(bridge: Link) -> bool:
     """Tell whether a bridge's ports are members of VLANs."""
     return as_int(attributes(bridge.data).get(_IFLA_BR_VLAN_FILTERING, b"")) > 0
+
+
+def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "") -> None:
+    """Make a bridge that filters, otherwise as :func:`podnet.kernel.links.add_bridge` does.
+
+    Raises:
+        NetlinkError: EEXIST when the name is taken.
+        MissingError: The kernel's bridges cannot.
+    """
+    with _needing_filtering():
+        links.add_bridge(netlink, name, mtu=mtu, mac=mac, data=_FILTERING)
+
+
+def set_filtering(netlink: Netlink, index: int) -> None:
+    """Have a bridge filter.
+
+    Raises:
+        MissingError: The kernel's bridges cannot.
+    """
+    info = nested(
+        _IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"), nested(_IFLA_INFO_DATA, _FILTERING)
+    )
+    body = _INFO.pack(0, 0, index, 0, 0) + info
+    with _needing_filtering():
+        netlink.request(_RTM_NEWLINK, body, what="set VLAN filtering")
 
 
 def add(netlink: Netlink, index: int, members: Iterable[Vlan]) -> None:
@@ -106,12 +136,12 @@ def _packed(members: list[Vlan]) -> Iterator[bytes]:
     for one in members:
         last = runs[-1][-1] if runs else None
         # The kernel refuses a run of PVIDs, and there is but one.
-        if last and (last.vid + 1, last._flags, one.pvid) == (one.vid, one._flags, False):  # noqa: SLF001
+        if last and (last.vid + 1, last.flags, one.pvid) == (one.vid, one.flags, False):
             runs[-1].append(one)
         else:
             runs.append([one])
     for run in runs:
-        yield _run(run[0].vid, run[-1].vid, run[0]._flags)  # noqa: SLF001
+        yield _run(run[0].vid, run[-1].vid, run[0].flags)
 
 
 def _run(first: int, last: int, flags: int) -> bytes:
@@ -128,7 +158,7 @@ def _body(index: int, packed: bytes) -> bytes:
 
 
 @contextmanager
-def needing_filtering() -> Iterator[None]:
+def _needing_filtering() -> Iterator[None]:
     """Say what the kernel lacks when it refuses VLANs."""
     try:
         yield
@@ -151,5 +181,5 @@ def require_filtering() -> None:
 
 def _probe() -> None:
     libc.unshare(libc.CLONE_NEWNET)
-    with needing_filtering(), Netlink() as netlink:
-        links.add_bridge(netlink, "probe", filtering=True)
+    with Netlink() as netlink:
+        add_bridge(netlink, "probe")
