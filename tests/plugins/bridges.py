@@ -98,7 +98,8 @@ def sender(host: Any, server: str, address: str, *, netns: str) -> str:
     return str(host.node.run(connect))
 
 
-def _nft_rules(host: Any, family: str, table: str) -> list[dict[str, Any]]:
+def nft_rules(host: Any, family: str, table: str) -> list[dict[str, Any]]:
+    """The rules of a table of nftables; none without the table."""
     tables = json.loads(host.sh("nft -j list tables"))["nftables"]
     found = [entry["table"] for entry in tables if "table" in entry]
     if not any((one["family"], one["name"]) == (family, table) for one in found):
@@ -109,7 +110,7 @@ def _nft_rules(host: Any, family: str, table: str) -> list[dict[str, Any]]:
 
 def masq_rules(host: Any, chain: str = "masq_checks") -> list[str]:
     """The comments of the masquerading rules of nftables, "" where there is none."""
-    rules = _nft_rules(host, "inet", "cni_plugins_masquerade")
+    rules = nft_rules(host, "inet", "cni_plugins_masquerade")
     return [rule.get("comment", "") for rule in rules if rule["chain"] == chain]
 
 
@@ -121,7 +122,7 @@ def masq_lines(host: Any) -> list[str]:
 
 def spoof_rules(host: Any) -> list[dict[str, Any]]:
     """The rules of macspoofchk."""
-    return _nft_rules(host, "bridge", "nat")
+    return nft_rules(host, "bridge", "nat")
 
 
 def spoof_chains(host: Any) -> list[str]:

@@ -14,6 +14,7 @@ from tests.plugins.bridges import (
     gateway,
     link_of,
     nothing_left,
+    outside_of,
     routes_of,
     veths,
 )
@@ -310,6 +311,28 @@ def test_sysctls_of_the_ends_are_the_reference_s(host):
     conf = "net.ipv6.conf.eth0"
     names = f"{conf}.accept_dad {conf}.keep_addr_on_down net.ipv4.conf.eth0.arp_notify"
     assert host.sh(f"sysctl -n {names}", netns="/run/netns/c1") == "0\n1\n1\n"
+
+
+def test_a_gateway_that_is_made_forwards_ipv6_at_once(host):
+    """While its link-local address is tentative, it asks for no neighbour."""
+    outside = outside_of(host)
+    host.sh("ip route add fd00::/64 via fd05::1", netns=outside)
+    host.sh("sysctl -q -w net.ipv6.conf.up0.accept_dad=0")
+
+    added(host, gateway(("fd00::/64",), isDefaultGateway=True))
+
+    assert host.reaches("fd05::9", netns="/run/netns/c1", timeout=0.5)
+    assert host.sh("sysctl -n net.ipv6.conf.br0.accept_dad") == "0\n"
+    [shown] = host.ip("-6 addr show dev br0 scope link")
+    assert not any("tentative" in address for address in shown["addr_info"])
+
+
+def test_duplicate_detection_of_a_bridge_that_is_there_stays_as_it_is(host):
+    host.sh("ip link add br0 type bridge")
+
+    added(host, gateway(("fd00::/64",)))
+
+    assert host.sh("sysctl -n net.ipv6.conf.br0.accept_dad") == "1\n"
 
 
 def test_ipv6_is_switched_on_in_a_container_that_has_it_off(host):
