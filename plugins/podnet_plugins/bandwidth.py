@@ -21,7 +21,7 @@ from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
 from podnet.kernel.traffic import TokenBucket
 from podnet_plugins import marks
-from podnet_plugins.bandwidth_config import Limits
+from podnet_plugins.bandwidth_config import BandwidthConfig, Limits
 from podnet_plugins.container import entered
 from podnet_plugins.skel import Call, Plugin, run
 
@@ -204,7 +204,15 @@ def _is_ours(link: Link, call: Call) -> bool:
 
 
 PLUGIN = Plugin(
-    "bandwidth", add=add, check=check, delete=delete, gc=gc, status=status, versions=RELEASED[2:]
+    "bandwidth",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    versions=RELEASED[2:],
+    about="Limits how much an interface sends and receives.",
+    config=BandwidthConfig,
 )
 
 

@@ -6,53 +6,62 @@ own, a failed ADD leaves no pair, CHECK looks at the host's side too, DEL needs 
 to find its rules, GC and STATUS are real.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 
 from podnet.cni.errors import CniError, Code
-from podnet.cni.result import Interface, Result
-from podnet.errors import PodnetError
-from podnet.kernel import firewall, links, sysctl
+from podnet.cni.result import Dns, Interface, Result
+from podnet.errors import MissingError
+from podnet.kernel import links, sysctl, vlans
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_plugins import (
     bridge_check,
     bridge_host,
+    bridge_vlans,
     container,
     delegate,
+    forwarding,
     gateways,
+    ip_masq,
+    mac_spoof,
     marks,
-    masquerade,
     pairs,
 )
-from podnet_plugins.bridge_config import BridgeConfig
+from podnet_plugins.bridge_config import BridgeConfig, asked_mac
 from podnet_plugins.skel import Call, Plugin, run
 
 
 def add(call: Call) -> Result:
     """Make the bridge, the pair, the addresses and the rules; leave nothing when one fails."""
     config = BridgeConfig.of(call)
+    mac = asked_mac(call, config)
     container.require(call.netns)
+    result = Result(dns=Dns.from_wire(call.config.child("dns")))
     with ExitStack() as undo, Netlink() as netlink:
         bridge = bridge_host.ensure(netlink, config)
-        pair = pairs.make(netlink, call, mtu=config.mtu, mac=config.mac, bridge=bridge.index)
+        pair = pairs.make(netlink, call, mtu=config.mtu, mac=mac, bridge=bridge.index)
         undo.callback(pairs.delete_inside, call.netns, call.ifname)
-        if config.hairpin or config.isolated:  # a new port is neither
-            port = {"hairpin": config.hairpin, "isolated": config.isolated}
+        if config.hairpin_mode or config.port_isolation:  # a new port is neither
+            port = {"hairpin": config.hairpin_mode, "isolated": config.port_isolation}
             links.set_port(netlink, pair.host.index, **port)
+        bridge_vlans.plug(netlink, pair.host, config)
+        if config.macspoofchk:
+            mac_spoof.add(call, pair.host.name, pair.inside.mac)
+            undo.callback(mac_spoof.delete, call)
         bridge = pairs.named(netlink, bridge.name)  # its MAC may have changed with its ports
-        result = Result(cni_version=call.cni_version, dns=config.dns)
-        if config.has_ipam:
+        host = pair.host
+        if call.ipam_type:
             result = _addressed(netlink, call, config, bridge, inside=pair.inside, undo=undo)
-        elif not config.interface_down:
+        elif not config.disable_container_interface:
             with container.entered(call.netns), Netlink() as inside:
                 links.set_up(inside, pair.inside.index)
-        host = pair.host if config.interface_down else bridge_host.await_port(netlink, pair.host)
+        if not config.disable_container_interface:
+            host = bridge_host.await_port(netlink, host)
         undo.pop_all()
     outside = (Interface(link.name, mac=link.mac) for link in (bridge, host))
     inside_one = Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns)
-    return replace(result, interfaces=(*outside, inside_one))
+    return replace(result, interfaces=(*outside, inside_one, *result.interfaces))
 
 
 def _addressed(
@@ -64,18 +73,36 @@ def _addressed(
     inside: Link,
     undo: ExitStack,
 ) -> Result:
-    """Have addresses assigned, and do everything that follows from them."""
+    """Have addresses assigned, and do everything that follows from them.
+
+    Return the result with the interfaces that only this needed: the gateway in a VLAN.
+    """
     assigned = delegate.add(call)
     undo.callback(delegate.delete, call)
-    planned = gateways.with_gateways(config, assigned)
-    result = replace(planned, dns=config.dns or assigned.dns)
+    dns = Dns.from_wire(call.config.child("dns")) or assigned.dns
+    result = replace(gateways.with_gateways(config, assigned), dns=dns, interfaces=())
     _configure_inside(call, config, inside, result)
-    if config.is_gateway:
-        bridge_host.make_gateway(netlink, config, bridge, result)
+    if config.gateway:
+        link = bridge_vlans.gateway(netlink, bridge, config) if config.vlan else bridge
+        bridge_host.make_gateway(netlink, link, result.ips, force=config.force_address)
+        forwarding.enable(ip.address.version for ip in result.ips)
+        if link is not bridge:
+            result = replace(result, interfaces=(Interface(link.name, mac=link.mac),))
     if config.ip_masq:
-        _masquerade(call, result)
-        undo.callback(masquerade.delete, call.network, call.container_id, call.ifname)
+        undo.callback(ip_masq.delete, call)
+        ip_masq.add(call, config.ip_masq_backend, [ip.address for ip in result.ips])
     return result
+
+
+def _configure_inside(call: Call, config: BridgeConfig, link: Link, result: Result) -> None:
+    with container.entered(call.netns), Netlink() as inside:
+        conf = ("ipv6", "conf", call.ifname)
+        if config.enabledad:
+            sysctl.write(*conf, "enhanced_dad", value="1")
+        sysctl.write(*conf, "accept_dad", value="1" if config.enabledad else "0")
+        # The kernel announces the address when the link comes up.
+        sysctl.write("ipv4", "conf", call.ifname, "arp_notify", value="1")
+        container.configure(inside, link, result, detect=config.enabledad)
 
 
 def check(call: Call) -> None:
@@ -87,22 +114,23 @@ def check(call: Call) -> None:
 
 def delete(call: Call) -> None:
     """Remove the pair, the lease and the rules; what is gone already is no error."""
-    config = BridgeConfig.of(call)
     with ExitStack() as everything:  # each of them, whatever the others raise
-        if config.ip_masq:
-            everything.enter_context(_naming_masquerade())
-            everything.callback(masquerade.delete, call.network, call.container_id, call.ifname)
+        if call.config.flag("ipMasq"):
+            everything.callback(ip_masq.delete, call)
+        if call.config.flag("macspoofchk"):
+            everything.callback(mac_spoof.delete, call)
         everything.callback(pairs.delete, call)
         everything.callback(delegate.delete, call)  # first: dhcp releases through the link
 
 
 def gc(call: Call) -> None:
     """Remove the pairs, leases and rules of every attachment that is not valid."""
-    config, valid = BridgeConfig.of(call), call.valid_attachments
+    valid = call.valid_attachments
     with ExitStack() as everything:
-        if config.ip_masq:
-            everything.enter_context(_naming_masquerade())
-            everything.callback(masquerade.gc, call.network, valid)
+        if call.config.flag("ipMasq"):
+            everything.callback(ip_masq.gc, call)
+        if call.config.flag("macspoofchk"):
+            everything.callback(mac_spoof.gc, call)
         everything.callback(
             pairs.delete_marked, lambda alias: marks.is_stale(alias, call.network, valid)
         )
@@ -110,39 +138,30 @@ def gc(call: Call) -> None:
 
 
 def status(call: Call) -> None:
-    """Say whether an ADD could succeed: IPAM has its own say, and masquerading needs nft."""
-    if BridgeConfig.of(call).ip_masq and not firewall.available():
-        raise CniError("ipMasq needs nft, and it cannot be run", code=Code.NOT_AVAILABLE)
+    """Say whether an ADD could succeed: IPAM has its own say, and some keys need something."""
+    config = BridgeConfig.of(call)
+    if config.memberships:
+        try:
+            vlans.require_filtering()
+        except MissingError as exc:
+            raise CniError(f"vlan: {exc.message}", exc.hint, code=Code.NOT_AVAILABLE) from exc
+    if config.macspoofchk:
+        mac_spoof.status()
+    if config.ip_masq:
+        ip_masq.status(config.ip_masq_backend)
     delegate.status(call)
 
 
-def _configure_inside(call: Call, config: BridgeConfig, link: Link, result: Result) -> None:
-    with container.entered(call.netns), Netlink() as inside:
-        conf = ("ipv6", "conf", call.ifname)
-        if config.duplicate_detection:
-            sysctl.write(*conf, "enhanced_dad", value="1")
-        sysctl.write(*conf, "accept_dad", value="1" if config.duplicate_detection else "0")
-        # The kernel announces the address when the link comes up.
-        sysctl.write("ipv4", "conf", call.ifname, "arp_notify", value="1")
-        container.configure(inside, link, result, detect=config.duplicate_detection)
-
-
-def _masquerade(call: Call, result: Result) -> None:
-    ips = [ip.address for ip in result.ips]
-    with _naming_masquerade():
-        masquerade.add(call.network, call.container_id, call.ifname, ips)
-
-
-@contextmanager
-def _naming_masquerade() -> Iterator[None]:
-    """Say what nft was wanted for."""
-    try:
-        yield
-    except PodnetError as exc:
-        raise CniError(f"ipMasq: {exc.message}", exc.hint) from exc
-
-
-PLUGIN = Plugin("bridge", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "bridge",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Plugs containers into a Linux bridge, with addresses or as layer 2 only.",
+    config=BridgeConfig,
+)
 
 
 def main() -> None:

@@ -1,57 +1,22 @@
 """CHECK for the bridge plugin: every object that ADD made, on both sides."""
 
-from dataclasses import dataclass, replace
-
 from podnet.cni.errors import CniError
-from podnet.cni.result import Interface, IPConfig, Result
+from podnet.cni.result import IPConfig
 from podnet.kernel import links
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
-from podnet_plugins import bridge_host, container, masquerade
+from podnet_plugins import (
+    bridge_host,
+    bridge_vlans,
+    container,
+    forwarding,
+    ip_masq,
+    mac_spoof,
+    previous,
+)
 from podnet_plugins.bridge_config import BridgeConfig
+from podnet_plugins.previous import Own
 from podnet_plugins.skel import Call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What prevResult says that ADD made.
-
-    Attributes:
-        bridge: The bridge.
-        hosts: What else is on the host: the host's end is among it.
-        inside: The container's end.
-        ips: Its addresses.
-    """
-
-    bridge: Interface
-    hosts: tuple[Interface, ...]
-    inside: Interface
-    ips: tuple[IPConfig, ...]
-
-
-def made(call: Call, config: BridgeConfig, result: Result) -> Made:
-    """Find our interfaces in *result*, among those of other plugins of the chain.
-
-    Raises:
-        CniError: One of them is not in it.
-    """
-    outside = [i for i in result.interfaces if not i.sandbox]
-    bridge = next((i for i in outside if i.name == config.bridge), None)
-    inside = [
-        (index, interface)
-        for index, interface in enumerate(result.interfaces)
-        if interface.name == call.ifname and interface.sandbox == call.netns
-    ]
-    if bridge is None or not inside:
-        what = f"bridge {config.bridge}" if bridge is None else f"{call.ifname} in {call.netns}"
-        raise CniError(f"prevResult does not have {what}")
-    index, interface = inside[0]
-    return Made(
-        bridge=bridge,
-        hosts=tuple(i for i in outside if i is not bridge),
-        inside=interface,
-        ips=tuple(ip for ip in result.ips if ip.interface in {None, index}),
-    )
 
 
 def check(call: Call, config: BridgeConfig) -> None:
@@ -61,41 +26,49 @@ def check(call: Call, config: BridgeConfig) -> None:
         CniError: Something is gone or changed.
     """
     result = call.require_prev_result()
-    expected = made(call, config, result)
+    expected = previous.own(call, result)
     with container.entered(call.netns), Netlink() as netlink:
-        inside = _as_made(netlink, expected.inside)
-        if not config.interface_down:
+        inside = previous.as_made(netlink, expected.inside, "veth")
+        if not config.disable_container_interface:
             container.check(netlink, inside, expected.ips, result)
     with Netlink() as netlink:
-        bridge = _as_made(netlink, expected.bridge)
-        _check_bridge(netlink, config, bridge, replace(result, ips=expected.ips))
-        _check_port(_host_end(netlink, expected, inside), bridge, config)
-    if config.has_ipam and config.ip_masq:
-        ips = [ip.address for ip in expected.ips]
-        absent = masquerade.missing(call.network, call.container_id, call.ifname, ips)
-        if absent:
-            raise CniError(f"masquerading is gone: {', '.join(absent)}")
+        bridge = _bridge(netlink, config, expected)
+        missing = f"CNI veth created for bridge {bridge.name} was not found"
+        host = previous.other_end(netlink, expected, inside, missing)
+        _check_port(host, bridge, config)
+        bridge_vlans.check(netlink, host, config)
+        if call.ipam_type and config.gateway:
+            _check_gateway(netlink, config, expected.ips)
+    for link in (inside, host):
+        if config.mtu and link.mtu != config.mtu:
+            raise CniError(f"{link.name} has MTU {link.mtu}, not {config.mtu}")
+    if config.macspoofchk:
+        mac_spoof.check(call, host.name, inside.mac)
+    if call.ipam_type and config.ip_masq:
+        ip_masq.check(call, config.ip_masq_backend, [ip.address for ip in expected.ips])
 
 
-def _check_bridge(netlink: Netlink, config: BridgeConfig, bridge: Link, result: Result) -> None:
-    if bridge.kind != "bridge":
-        raise CniError(f"{bridge.name} is not a bridge")
+def _bridge(netlink: Netlink, config: BridgeConfig, expected: Own) -> Link:
+    interface = next((one for one in expected.hosts if one.name == config.name), None)
+    if interface is None:
+        raise CniError(f"prevResult does not have bridge {config.name}")
+    bridge = previous.as_made(netlink, interface, "bridge")
     if not bridge.up:
         raise CniError(f"bridge {bridge.name} is down")
-    if config.promiscuous and not bridge.promiscuous:
+    if config.promisc_mode and not bridge.promiscuous:
         raise CniError(f"bridge {bridge.name} is not promiscuous any more")
-    if config.is_gateway and (absent := bridge_host.missing_of_gateway(netlink, bridge, result)):
+    return bridge
+
+
+def _check_gateway(netlink: Netlink, config: BridgeConfig, ips: tuple[IPConfig, ...]) -> None:
+    link = links.find(netlink, config.gateway_name)
+    if link is None or not link.up:
+        raise CniError(f"the gateway's interface {config.gateway_name} is gone or down")
+    absent = [f"address {one} of {link.name}" for one in bridge_host.missing(netlink, link, ips)]
+    families = (ip.address.version for ip in ips)
+    absent += [f"sysctl {name}" for name in forwarding.missing(families)]
+    if absent:
         raise CniError(f"the gateway lacks {', '.join(absent)}")
-
-
-def _host_end(netlink: Netlink, expected: Made, inside: Link) -> Link:
-    for interface in expected.hosts:
-        host = links.find(netlink, interface.name)
-        if host is not None and host.kind == "veth" and host.index == inside.peer:
-            if interface.mac and host.mac != interface.mac:
-                raise CniError(f"{host.name} has address {host.mac}, not {interface.mac}")
-            return host
-    raise CniError(f"CNI veth created for bridge {expected.bridge.name} was not found")
 
 
 def _check_port(host: Link, bridge: Link, config: BridgeConfig) -> None:
@@ -103,16 +76,5 @@ def _check_port(host: Link, bridge: Link, config: BridgeConfig) -> None:
         raise CniError(f"{host.name} is not a port of bridge {bridge.name}")
     if not host.up:
         raise CniError(f"host interface {host.name} is down")
-    if config.mtu and host.mtu != config.mtu:
-        raise CniError(f"{host.name} has MTU {host.mtu}, not {config.mtu}")
-    if (host.hairpin, host.isolated) != (config.hairpin, config.isolated):
+    if (host.hairpin, host.isolated) != (config.hairpin_mode, config.port_isolation):
         raise CniError(f"hairpin or isolation of port {host.name} is not as configured")
-
-
-def _as_made(netlink: Netlink, interface: Interface) -> Link:
-    link = links.find(netlink, interface.name)
-    if link is None:
-        raise CniError(f"interface {interface.name} is gone")
-    if interface.mac and link.mac != interface.mac:
-        raise CniError(f"{link.name} has address {link.mac}, not {interface.mac}")
-    return link

@@ -43,7 +43,15 @@ def status(call: Call) -> None:
     sublinks.status(call, _KIND)
 
 
-PLUGIN = Plugin(_KIND, add=add, check=check, delete=sublinks.delete, gc=sublinks.gc, status=status)
+PLUGIN = Plugin(
+    _KIND,
+    add=add,
+    check=check,
+    delete=sublinks.delete,
+    gc=sublinks.gc,
+    status=status,
+    about="Makes an interface that leads nowhere, for addresses of the container itself.",
+)
 
 
 def main() -> None:

@@ -6,17 +6,15 @@ isolation ends with its last user, DEL and GC need no prevResult, CHECK changes 
 looks at isolation too, an unknown backend is an error, and there is an nftables backend.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from podnet.cni import versions
 from podnet.cni.errors import CniError, Code, InvalidConfigError
 from podnet.cni.result import Result
-from podnet.errors import PodnetError
 from podnet.kernel import firewall as nft
 from podnet.kernel import xtables
-from podnet_plugins import firewall_iptables, firewall_nft, marks
+from podnet_plugins import failures, firewall_iptables, firewall_nft, marks
 from podnet_plugins.firewall_config import (
     IPTABLES,
     NFTABLES,
@@ -59,7 +57,7 @@ def add(call: Call) -> Result:
     """Let the container's addresses through."""
     config, result = FirewallConfig.of(call), _previous(call)
     if wanted := users(call, config, result):
-        with _as_cni_error():
+        with failures.named("firewall"):
             _backend(config).add(config, wanted)
     return result
 
@@ -72,7 +70,7 @@ def check(call: Call) -> None:
         return
     candidates = [_backend(config)] if config.backend else _usable()
     first: list[str] = []
-    with _as_cni_error():
+    with failures.named("firewall"):
         for backend in candidates:
             absent = backend.missing(config, wanted)
             if not absent:
@@ -87,7 +85,7 @@ def delete(call: Call) -> None:
     FirewallConfig.of(call)
     mark = mark_of(call)
     claimed = [str(ip) for ip in addresses(call.prev_result)]
-    with _as_cni_error():
+    with failures.named("firewall"):
         for backend in _usable():
             backend.remove(lambda user: user.mark == mark, claimed)
 
@@ -96,7 +94,7 @@ def gc(call: Call) -> None:
     """Remove the rules of every attachment to the network that is not valid."""
     FirewallConfig.of(call)
     valid = call.valid_attachments
-    with _as_cni_error():
+    with failures.named("firewall"):
         for backend in _usable():
             backend.remove(lambda user: marks.is_stale(user.mark, call.network, valid), ())
 
@@ -131,14 +129,6 @@ def _backend(config: FirewallConfig) -> Backend:
     raise CniError(message, code=Code.NOT_AVAILABLE)
 
 
-@contextmanager
-def _as_cni_error() -> Iterator[None]:
-    try:
-        yield
-    except PodnetError as exc:
-        raise CniError(f"firewall: {exc.message}", exc.hint) from exc
-
-
 PLUGIN = Plugin(
     "firewall",
     add=add,
@@ -147,6 +137,8 @@ PLUGIN = Plugin(
     gc=gc,
     status=status,
     versions=versions.RELEASED[versions.RELEASED.index(_OLDEST) :],
+    about="Lets a container's traffic through the host's firewall, and may keep bridges apart.",
+    config=FirewallConfig,
 )
 
 

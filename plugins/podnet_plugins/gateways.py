@@ -1,5 +1,6 @@
 """Gateways: what a bridge that is one adds to what IPAM assigned.  Pure."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
@@ -24,7 +25,7 @@ def with_gateways(config: BridgeConfig, assigned: Result) -> Result:
 
 
 def _with_gateway(config: BridgeConfig, ip: IPConfig) -> IPConfig:
-    if ip.gateway is not None or not config.is_gateway:
+    if ip.gateway is not None or not config.gateway:
         return ip
     return replace(ip, gateway=ip.address.network.network_address + 1)
 
@@ -39,11 +40,11 @@ def _default_routes(ips: tuple[IPConfig, ...], existing: tuple[Route, ...]) -> t
     return tuple(added.values())
 
 
-def gateway_addresses(result: Result) -> list[IPv4Interface | IPv6Interface]:
-    """Return the addresses a bridge needs to be the gateway of *result*, each once."""
+def gateway_addresses(ips: Iterable[IPConfig]) -> list[IPv4Interface | IPv6Interface]:
+    """Return the addresses a bridge needs to be the gateway of *ips*, each once."""
     wanted = [
         ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}")
-        for ip in result.ips
+        for ip in ips
         if ip.gateway is not None
     ]
     return list(dict.fromkeys(wanted))

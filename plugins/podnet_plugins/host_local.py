@@ -5,102 +5,38 @@ ipam/host-local).  Finding a free address costs the same with 60,000 leases as w
 GC releases what is not in use, STATUS tells an exhausted range.
 """
 
-from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 
-from podnet.cni.errors import CniError, Code, DecodeError, InvalidConfigError
-from podnet.cni.result import Dns, IPConfig, Result, Route
-from podnet_plugins import leases, ranges
+from podnet.cni.errors import CniError, Code
+from podnet.cni.result import Dns, IPConfig, Result
+from podnet_plugins import leases
+from podnet_plugins.host_local_config import SECTION, HostLocalConfig, Request
 from podnet_plugins.leases import Holder, Leases
 from podnet_plugins.ranges import Address, Range, RangeSet
-from podnet_plugins.skel import Call, Plugin, known_args, run
+from podnet_plugins.skel import Call, Plugin, run
 
-_DATA_DIR = Path("/var/lib/cni/networks")
 # After so many taken ones in a row, one listing of the directory beats asking for each.
 _PROBES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostLocalConfig:
-    """The ``ipam`` section, with the reference's names and defaults.
-
-    Attributes:
-        sets: The range sets; each yields one address.
-        routes: For the result, as they are.
-        data_dir: Where the leases are.
-        resolv_conf: The file that the result's ``dns`` is read from, if any.
-        requested: Addresses that are asked for.
-    """
-
-    sets: tuple[RangeSet, ...]
-    routes: tuple[Route, ...]
-    data_dir: Path
-    resolv_conf: str
-    requested: tuple[Address, ...]
-
-    @classmethod
-    def of(cls, call: Call) -> "HostLocalConfig":
-        """Read and check the configuration of *call*.
-
-        Raises:
-            CniError: A field of the wrong type, or ranges that make no sense.
-        """
-        ipam = call.config.child("ipam")
-        if ipam is None:
-            raise InvalidConfigError("IPAM config missing 'ipam' key")
-        sets = ranges.read_sets(ipam, call.runtime_config)
-        if call.cni_version in {"0.1.0", "0.2.0"}:
-            for family in (4, 6):
-                if sum(s.family == family for s in sets) > 1:
-                    raise InvalidConfigError(
-                        f"CNI version {call.cni_version} does not support more than 1 address "
-                        "per family"
-                    )
-        return cls(
-            sets=sets,
-            routes=tuple(Route.from_wire(item) for item in ipam.children("routes")),
-            data_dir=Path(ipam.text("dataDir") or _DATA_DIR),
-            resolv_conf=ipam.text("resolvConf"),
-            requested=tuple(_requested(call)),
-        )
-
-
-def _requested(call: Call) -> list[Address]:
-    """Every address asked for: CNI_ARGS, ``args.cni.ips``, the capability; each once."""
-    args = call.config.child("args")
-    conventional = args.child("cni") if args else None
-    texts = [
-        known_args(call, "IP").get("IP", ""),
-        *(conventional.texts("ips") if conventional else ()),
-        *call.runtime_config.texts("ips"),
-    ]
-    addresses = []
-    for text in filter(None, texts):
-        try:
-            addresses.append(ip_address(text.split("/")[0]))
-        except ValueError:
-            raise DecodeError(f"requested IP is not an address: {text!r}") from None
-    return list(dict.fromkeys(addresses))
-
-
 def add(call: Call) -> Result:
     """Lease one address from each set; all or none."""
-    config = HostLocalConfig.of(call)
+    request = Request.of(call)
     holder = Holder(call.container_id, call.ifname)
-    dns = _read_resolv_conf(config.resolv_conf) if config.resolv_conf else Dns()
-    with leases.opened(config.data_dir, call.network) as store:
-        ips = _lease_all(store, config, holder)
-    return Result(ips=tuple(ips), routes=config.routes, dns=dns)
+    dns = _read_resolv_conf(request.resolv_conf) if request.resolv_conf else Dns()
+    with leases.opened(request.data_dir, call.network) as store:
+        ips = _lease_all(store, request, holder)
+    return Result(ips=tuple(ips), routes=request.routes, dns=dns)
 
 
-def _lease_all(store: Leases, config: HostLocalConfig, holder: Holder) -> list[IPConfig]:
+def _lease_all(store: Leases, request: Request, holder: Holder) -> list[IPConfig]:
     """Lease an address from each set; give everything back when one has none."""
-    _check_requested(config)
+    _check_requested(request)
     before, ips = set(store.of(holder)), list[IPConfig]()
     try:
-        for index, addresses in enumerate(config.sets):
-            asked = next((a for a in config.requested if addresses.holding(a)), None)
+        for index, addresses in enumerate(request.sets):
+            asked = next((a for a in request.requested if addresses.holding(a)), None)
             if asked is not None:
                 chosen, source = _lease_requested(store, addresses, asked, holder)
             else:
@@ -116,10 +52,10 @@ def _lease_all(store: Leases, config: HostLocalConfig, holder: Holder) -> list[I
     return ips
 
 
-def _check_requested(config: HostLocalConfig) -> None:
+def _check_requested(request: Request) -> None:
     """Every requested address must be in a set, and every set yields one."""
-    unused = list(config.requested)
-    for addresses in config.sets:
+    unused = list(request.requested)
+    for addresses in request.sets:
         asked = next((address for address in unused if addresses.holding(address)), None)
         if asked is not None:
             unused.remove(asked)
@@ -127,7 +63,7 @@ def _check_requested(config: HostLocalConfig) -> None:
         missed = ", ".join(map(str, unused))
         raise CniError(
             f"failed to allocate all requested IPs: {missed}",
-            f"ranges: {'; '.join(map(str, config.sets))}; each set yields one address",
+            f"ranges: {'; '.join(map(str, request.sets))}; each set yields one address",
         )
 
 
@@ -166,34 +102,34 @@ def _lease_next(
 
 def check(call: Call) -> None:
     """Check that the attachment still has its leases."""
-    config = HostLocalConfig.of(call)
-    with leases.opened(config.data_dir, call.network) as store:
+    request = Request.of(call)
+    with leases.opened(request.data_dir, call.network) as store:
         held = set(store.of(Holder(call.container_id, call.ifname)))
     if not held:
         raise CniError(f"host-local: Failed to find address added by container {call.container_id}")
     assigned = {ip.address.ip for ip in call.prev_result.ips} if call.prev_result else set()
     for address in assigned:
-        if any(s.holding(address) for s in config.sets) and address not in held:
+        if any(s.holding(address) for s in request.sets) and address not in held:
             raise CniError(f"host-local: {address} is not leased to {call.container_id} any more")
 
 
 def delete(call: Call) -> None:
     """Release the attachment's leases; there may be none."""
-    config = HostLocalConfig.of(call)
-    if not (config.data_dir / call.network).is_dir():
+    request = Request.of(call)
+    if not (request.data_dir / call.network).is_dir():
         return
-    with leases.opened(config.data_dir, call.network) as store:
+    with leases.opened(request.data_dir, call.network) as store:
         store.release(Holder(call.container_id, call.ifname))
 
 
 def gc(call: Call) -> None:
     """Release the leases of every attachment that is not valid, and what is no lease at all."""
-    config = HostLocalConfig.of(call)
+    request = Request.of(call)
     valid = {Holder(cid, ifname) for cid, ifname in call.valid_attachments}
     valid |= {Holder(cid) for cid, _ in call.valid_attachments}
-    if not (config.data_dir / call.network).is_dir():
+    if not (request.data_dir / call.network).is_dir():
         return
-    with leases.opened(config.data_dir, call.network) as store:
+    with leases.opened(request.data_dir, call.network) as store:
         for path, holder in list(store.every()):
             if holder not in valid:
                 store.release(holder)
@@ -202,14 +138,14 @@ def gc(call: Call) -> None:
 
 def status(call: Call) -> None:
     """Say whether every set has an address left, and leases can be written."""
-    config = HostLocalConfig.of(call)
+    request = Request.of(call)
     try:
-        with leases.opened(config.data_dir, call.network) as store:
+        with leases.opened(request.data_dir, call.network) as store:
             taken = store.taken()
     except OSError as exc:
-        message = f"leases cannot be written in {config.data_dir}: {exc.strerror}"
+        message = f"leases cannot be written in {request.data_dir}: {exc.strerror}"
         raise CniError(message, code=Code.NOT_AVAILABLE) from exc
-    for index, addresses in enumerate(config.sets):
+    for index, addresses in enumerate(request.sets):
         if all(str(address) in taken for address, _ in addresses.walk(None)) and all(
             store.is_taken(address) for address, _ in addresses.walk(None)
         ):
@@ -241,7 +177,17 @@ def _read_resolv_conf(path: str) -> Dns:
     )
 
 
-PLUGIN = Plugin("host-local", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "host-local",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Assigns addresses from ranges, and keeps the leases as files on this host.",
+    config=HostLocalConfig,
+    section=SECTION,
+)
 
 
 def main() -> None:

@@ -5,13 +5,13 @@ the other one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
-from podnet.errors import MissingError, PodnetError
+from podnet.errors import MissingError
 from podnet.kernel import firewall, xtables
-from podnet_plugins import masquerade, masquerade_iptables
+from podnet_plugins import failures, masquerade, masquerade_iptables
 from podnet_plugins.skel import Call
 
 NFTABLES, IPTABLES = "nftables", "iptables"
@@ -113,10 +113,5 @@ def _with_both(call: Call, nftables: Callable[[], None], by_iptables: Callable[[
 @contextmanager
 def _named(*, forgiving: bool = False) -> Iterator[None]:
     """Say what a program was wanted for; one that is not asked for may be missing."""
-    try:
+    with failures.named("ipMasq"), suppress(*([MissingError] if forgiving else [])):
         yield
-    except MissingError as exc:
-        if not forgiving:
-            raise CniError(f"ipMasq: {exc.message}", exc.hint) from exc
-    except PodnetError as exc:
-        raise CniError(f"ipMasq: {exc.message}", exc.hint) from exc

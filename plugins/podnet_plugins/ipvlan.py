@@ -90,7 +90,16 @@ def status(call: Call) -> None:
     sublinks.status(call, _KIND, config.place if config.master else None)
 
 
-PLUGIN = Plugin(_KIND, add=add, check=check, delete=sublinks.delete, gc=sublinks.gc, status=status)
+PLUGIN = Plugin(
+    _KIND,
+    add=add,
+    check=check,
+    delete=sublinks.delete,
+    gc=sublinks.gc,
+    status=status,
+    about="Makes an interface that shares the hardware address of one of the host's.",
+    config=IpvlanConfig,
+)
 
 
 def main() -> None:

@@ -62,7 +62,13 @@ def _lo(netlink: Netlink) -> Link:
     return link
 
 
-PLUGIN = Plugin("loopback", add=add, check=check, delete=delete)
+PLUGIN = Plugin(
+    "loopback",
+    add=add,
+    check=check,
+    delete=delete,
+    about="Sets lo up in the container.",
+)
 
 
 def main() -> None:

@@ -76,7 +76,16 @@ def status(call: Call) -> None:
     sublinks.status(call, _KIND, _config(call).place)
 
 
-PLUGIN = Plugin(_KIND, add=add, check=check, delete=sublinks.delete, gc=sublinks.gc, status=status)
+PLUGIN = Plugin(
+    _KIND,
+    add=add,
+    check=check,
+    delete=sublinks.delete,
+    gc=sublinks.gc,
+    status=status,
+    about="Makes an interface with a hardware address of its own on one of the host's.",
+    config=MacvlanConfig,
+)
 
 
 def main() -> None:

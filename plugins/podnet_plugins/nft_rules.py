@@ -56,7 +56,7 @@ def listed(family: str, table: str) -> list[Rule] | None:
         MissingError: There is no nft.
     """
     found = firewall.table_rules(family, table)
-    return None if found is None else [_rule(fields) for fields in found]
+    return None if found is None else [parsed(fields) for fields in found]
 
 
 def stand(found: Iterable[Tag], shared: Mapping[str, int]) -> bool:
@@ -94,7 +94,8 @@ def missing(wanted: Iterable[Rule], found: Iterable[Rule]) -> list[Rule]:
     ]
 
 
-def _rule(fields: Fields) -> Rule:
+def parsed(fields: Fields) -> Rule:
+    """Read a rule in nft's JSON."""
     statements = fields.get("expr")
     return Rule(
         chain=fields.text("chain"),

@@ -7,16 +7,14 @@ remove the rules of either backend, and CHECK misses each single rule.
 """
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
 from podnet.cni.result import Result
-from podnet.errors import PodnetError
 from podnet.kernel import conntrack, firewall, routes, sysctl, xtables
 from podnet.kernel.netlink import Netlink
-from podnet_plugins import portmap_iptables, portmap_nft
+from podnet_plugins import failures, portmap_iptables, portmap_nft
 from podnet_plugins.portmap_config import (
     IPTABLES,
     NFTABLES,
@@ -70,7 +68,7 @@ def add(call: Call) -> Result:
     if not ips:
         log(f"portmap: the result has no address of {call.ifname}; no port is mapped")
         return result
-    with _as_cni_error():
+    with failures.named("portmap"):
         _backend(config).add(call, config, ips)
     for ip in ips:
         if _crosses_loopback(config, ip):
@@ -86,7 +84,7 @@ def check(call: Call) -> None:
     ips = container_addresses(call, result)
     if not config.port_mappings or not ips:
         return
-    with _as_cni_error():
+    with failures.named("portmap"):
         _check_rules(call, config, ips)
     for ip in ips:
         if _crosses_loopback(config, ip) and sysctl.read(*_route_localnet(ip)) != "1":
@@ -98,7 +96,7 @@ def delete(call: Call) -> None:
     config = PortmapConfig.of(call)
     if not config.port_mappings:
         return
-    with _as_cni_error():
+    with failures.named("portmap"):
         for backend in _usable():
             backend.delete(call)
     for family in (4, 6):
@@ -108,7 +106,7 @@ def delete(call: Call) -> None:
 def gc(call: Call) -> None:
     """Remove the rules of every attachment that is not valid."""
     PortmapConfig.of(call)
-    with _as_cni_error():
+    with failures.named("portmap"):
         for backend in _usable():
             backend.gc(call)
 
@@ -116,7 +114,7 @@ def gc(call: Call) -> None:
 def status(call: Call) -> None:
     """Say whether an ADD could succeed: the backend has to be there."""
     config = PortmapConfig.of(call)
-    with _as_cni_error():
+    with failures.named("portmap"):
         backend = _backend(config)
     if backend.name == NFTABLES and not firewall.available():
         raise CniError("portmap needs nft, and it cannot be run", code=Code.NOT_AVAILABLE)
@@ -181,15 +179,16 @@ def _forget_flows(config: PortmapConfig, family: int) -> None:
         log(f"portmap: tracked UDP flows are not forgotten: {exc}")
 
 
-@contextmanager
-def _as_cni_error() -> Iterator[None]:
-    try:
-        yield
-    except PodnetError as exc:
-        raise CniError(f"portmap: {exc.message}", exc.hint) from exc
-
-
-PLUGIN = Plugin("portmap", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "portmap",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Forwards ports of the host to the container.",
+    config=PortmapConfig,
+)
 
 
 def main() -> None:

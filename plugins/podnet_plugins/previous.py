@@ -60,8 +60,14 @@ def as_made(netlink: Netlink, interface: Interface, kind: str) -> Link:
     return link
 
 
-def other_end(netlink: Netlink, expected: Own, inside: Link) -> Link:
+def other_end(netlink: Netlink, expected: Own, inside: Link, missing: str = "") -> Link:
     """Return the host's end of the veth pair that *inside* is an end of.
+
+    Args:
+        netlink: A socket on the host.
+        expected: The attachment.
+        inside: Its interface.
+        missing: What to say when the end is not there.
 
     Raises:
         CniError: It is not among what prevResult names, or has another hardware address.
@@ -70,4 +76,4 @@ def other_end(netlink: Netlink, expected: Own, inside: Link) -> Link:
         host = links.find(netlink, interface.name)
         if host is not None and host.kind == "veth" and host.index == inside.peer:
             return as_made(netlink, interface, "veth")
-    raise CniError(f"the host's end of {inside.name} was not found")
+    raise CniError(missing or f"the host's end of {inside.name} was not found")

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from podnet.cni.errors import InvalidConfigError
-from podnet.cni.wire import Fields
+from podnet_plugins.schema import key
 
 Address = IPv4Address | IPv6Address
 Subnet = IPv4Network | IPv6Network
 # Of a /31 and a /127 nothing is left between network and broadcast address.
 _BITS_LEFT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeConfig:
+    """The keys of one range."""
+
+    subnet: str = key("", doc="Where the addresses are from, like 10.1.0.0/24.")
+    range_start: str = key("", doc="The first address to assign, the subnet's first by default.")
+    range_end: str = key("", doc="The last one, by default the subnet's last for a host.")
+    gateway: str = key("", doc="The gateway, never assigned; the subnet's first by default.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +57,22 @@ class Range:
         return other.start in self or self.start in other
 
     @classmethod
-    def of(cls, fields: Fields) -> "Range":
-        """Read and complete one range.
+    def of(cls, config: RangeConfig) -> "Range":
+        """Check and complete one range.
 
         Raises:
             InvalidConfigError: It makes no sense.
         """
-        subnet = _subnet(fields.text("subnet"))
+        subnet = _subnet(config.subnet)
         first = subnet.network_address + 1
         last = subnet.broadcast_address
         if isinstance(last, IPv4Address):
             last -= 1
         chosen = cls(
             subnet=subnet,
-            start=_address(fields, "rangeStart") or first,
-            end=_address(fields, "rangeEnd") or last,
-            gateway=_address(fields, "gateway") or first,
+            start=_address("rangeStart", config.range_start) or first,
+            end=_address("rangeEnd", config.range_end) or last,
+            gateway=_address("gateway", config.gateway) or first,
         )
         for name, address in (("RangeStart", chosen.start), ("RangeEnd", chosen.end)):
             if address not in subnet:
@@ -89,12 +99,11 @@ def _subnet(text: str) -> Subnet:
     return subnet
 
 
-def _address(fields: Fields, key: str) -> Address | None:
-    text = fields.text(key)
+def _address(name: str, text: str) -> Address | None:
     try:
         return ip_address(text) if text else None
     except ValueError:
-        raise InvalidConfigError(f"{fields.path(key)} is not an IP address: {text!r}") from None
+        raise InvalidConfigError(f"{name} is not an IP address: {text!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,34 +166,23 @@ def _addresses(
                 yield kind(number), run
 
 
-def read_sets(ipam: Fields, runtime_config: Fields) -> tuple[RangeSet, ...]:
-    """Return the range sets of a configuration: the capability's, the old single form, the list.
+def checked(sets: Iterable[Iterable[RangeConfig]]) -> tuple[RangeSet, ...]:
+    """Return range sets, checked and complete.
 
     Raises:
         InvalidConfigError: One makes no sense, two overlap, or there is none.
     """
-    sets = [*_sets(runtime_config, "ipRanges")]
-    if ipam.text("subnet"):
-        sets.append([ipam])
-    sets += _sets(ipam, "ranges")
-    if not sets:
+    found = tuple(_set(index, members) for index, members in enumerate(sets))
+    if not found:
         raise InvalidConfigError("no IP ranges specified")
-    checked = tuple(_checked(index, members) for index, members in enumerate(sets))
-    for i, one in enumerate(checked):
-        for j, other in enumerate(checked[i + 1 :], i + 1):
+    for i, one in enumerate(found):
+        for j, other in enumerate(found[i + 1 :], i + 1):
             if any(a.overlaps(b) for a in one.ranges for b in other.ranges):
                 raise InvalidConfigError(f"range set {i} overlaps with {j}")
-    return checked
+    return found
 
 
-def _sets(fields: Fields, key: str) -> Iterator[list[Fields]]:
-    listed = fields.get(key)
-    for index, members in enumerate(listed if isinstance(listed, list) else ()):
-        where = fields.path(f"{key}[{index}]")
-        yield list(Fields({"set": members}, where).children("set"))
-
-
-def _checked(index: int, members: list[Fields]) -> RangeSet:
+def _set(index: int, members: Iterable[RangeConfig]) -> RangeSet:
     try:
         ranges = [Range.of(member) for member in members]
     except InvalidConfigError as exc:

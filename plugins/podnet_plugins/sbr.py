@@ -248,7 +248,15 @@ def _link(netlink: Netlink, name: str) -> Link:
     return link
 
 
-PLUGIN = Plugin("sbr", add=add, check=check, delete=delete, status=status)
+PLUGIN = Plugin(
+    "sbr",
+    add=add,
+    check=check,
+    delete=delete,
+    status=status,
+    about="Routes by source address, for containers with several interfaces.",
+    config=SbrConfig,
+)
 
 
 def main() -> None:

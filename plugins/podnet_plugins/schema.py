@@ -9,9 +9,9 @@
         mac: str = capability("mac", "", doc="The hardware address that is asked for.")
 
 A field's JSON name is its own in lower camel case, unless ``name`` says otherwise.  It may
-be a string, a number, a flag, a list of them, a string map, another such dataclass, a list
-of those, or ``Fields``: an object that is somebody else's to read.  Errors name the field and the value.  Knows shapes and bounds; what excludes
-what is for the plugin to say.
+be a string, a number, a flag, a string map, another such dataclass, a value of the spec that
+reads itself (``from_wire``: routes, dns), ``Fields``, which is somebody else's to read, or a
+list of any of these, or of lists.  Errors name the field and the value.  Knows shapes and bounds; what excludes what is for the plugin to say.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,20 +61,24 @@ def capability(name: str, default: Any, *, doc: str = "") -> Any:
     return field(default=default, metadata={"name": name, "doc": doc, "capability": True})
 
 
-def read(kind: type[T], config: Fields) -> T:
+def read(kind: type[T], config: Fields, section: str = "") -> T:
     """Read a configuration.
 
     Args:
         kind: A dataclass of declared fields.
         config: The object with its keys; capability arguments are in its ``runtimeConfig``.
+        section: Where in it the keys are, other than capability arguments: "ipam".
 
     Raises:
         DecodeError: A value of the wrong type.
-        InvalidConfigError: A value out of bounds, or a required key that is missing.
+        InvalidConfigError: A value out of bounds, or a required key or the section is missing.
     """
     runtime_config = config.child("runtimeConfig") or Fields({}, "runtimeConfig")
+    own = config.child(section) if section else config
+    if own is None:
+        raise InvalidConfigError(f"{section.upper()} config missing '{section}' key")
     values = {
-        one.name: _value(one, runtime_config if _is_capability(one) else config)
+        one.name: _value(one, runtime_config if _is_capability(one) else own)
         for one in fields(cast("Any", kind))
     }
     return kind(**values)
@@ -109,12 +113,14 @@ def _read_as(kind: object, config: Fields, name: str) -> object:
         return _READERS[kind](config, name)
     if get_origin(kind) is tuple:
         (member, _) = get_args(kind)
-        if member is str:
-            return config.texts(name)
-        return tuple(read(member, child) for child in config.children(name))
-    child = config.child(name) or Fields({})
+        items = {f"{name}[{i}]": item for i, item in enumerate(config.items(name))}
+        members = Fields(items, config.where)
+        return tuple(_read_as(member, members, item) for item in items)
+    child = config.child(name) or Fields({}, config.path(name))
     if kind is Fields:
         return child
+    if hasattr(kind, "from_wire"):
+        return kind.from_wire(child)
     if is_dataclass(kind):
         return read(cast("type[object]", kind), child)
     return {text: child.text(text) for text in child.values}
@@ -154,7 +160,7 @@ def _type_schema(kind: object) -> JsonSchema:
         return {"type": _SCALARS[kind]}
     if get_origin(kind) is tuple:
         return {"type": "array", "items": _type_schema(get_args(kind)[0])}
-    if kind is Fields:
+    if kind is Fields or hasattr(kind, "from_wire"):
         return {"type": "object"}
     if isinstance(kind, type) and is_dataclass(kind):
         return schema(kind)

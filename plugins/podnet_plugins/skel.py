@@ -69,6 +69,12 @@ class Call:
         return self.config.child("runtimeConfig") or Fields({})
 
     @property
+    def conventional_args(self) -> Fields:
+        """What ``args.cni`` says: arguments as CONVENTIONS.md of the spec has them."""
+        args = self.config.child("args")
+        return (args.child("cni") if args else None) or Fields({}, "args.cni")
+
+    @property
     def ipam_type(self) -> str:
         """The plugin that manages addresses, or ""."""
         ipam = self.config.child("ipam")

@@ -10,57 +10,53 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
 from podnet.cni.result import Dns, IPConfig, Result, Route, parse_address, parse_cidr
-from podnet.cni.wire import Fields
+from podnet_plugins.schema import capability, key, read
 from podnet_plugins.skel import Call, Plugin, known_args, run
 
+_SECTION = "ipam"
 _OLDEST = {"0.1.0", "0.2.0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressConfig:
+    """One address."""
+
+    address: str = key("", doc="The address with its prefix length, like 10.1.0.5/24.")
+    gateway: str = key("", doc="Its gateway.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StaticConfig:
-    """The ``ipam`` section.
+    """The keys of the ``ipam`` section."""
 
-    Attributes:
-        ips: The addresses, each with its gateway if it has one.
-        routes: For the result, as they are.
-        dns: Likewise.
+    addresses: tuple[AddressConfig, ...] = key((), doc="The addresses.")
+    routes: tuple[Route, ...] = key((), doc="For the result, as they are.")
+    dns: Dns = key(Dns(), doc="Likewise.")
+    ips: tuple[str, ...] = capability("ips", (), doc="Addresses instead of the configured ones.")
+
+
+def _assigned(call: Call) -> Result:
+    """Read and check the configuration of *call*; return what it assigns.
+
+    Raises:
+        CniError: An address is not in CIDR notation, or there are too many for the version.
     """
-
-    ips: tuple[IPConfig, ...]
-    routes: tuple[Route, ...]
-    dns: Dns
-
-    @classmethod
-    def of(cls, call: Call) -> "StaticConfig":
-        """Read and check the configuration of *call*.
-
-        Raises:
-            CniError: An address is not in CIDR notation, or there are too many for the version.
-        """
-        ipam = call.config.child("ipam")
-        if ipam is None:
-            raise InvalidConfigError("IPAM config missing 'ipam' key")
-        ips = tuple(_ips(call, ipam))
-        families = [ip.address.version for ip in ips]
-        if call.cni_version in _OLDEST and len(set(families)) < len(families):
-            raise InvalidConfigError(
-                f"CNI version {call.cni_version} does not support more than 1 address per family"
-            )
-        return cls(
-            ips=ips,
-            routes=tuple(Route.from_wire(item) for item in ipam.children("routes")),
-            dns=Dns.from_wire(ipam.child("dns")),
+    config = read(StaticConfig, call.config, _SECTION)
+    ips = tuple(_ips(call, config))
+    families = [ip.address.version for ip in ips]
+    if call.cni_version in _OLDEST and len(set(families)) < len(families):
+        raise InvalidConfigError(
+            f"CNI version {call.cni_version} does not support more than 1 address per family"
         )
+    return Result(ips=ips, routes=config.routes, dns=config.dns)
 
 
-def _ips(call: Call, ipam: Fields) -> list[IPConfig]:
+def _ips(call: Call, config: StaticConfig) -> list[IPConfig]:
     """The configuration's addresses and those of CNI_ARGS, or what replaces them all."""
+    message = "the 'address' field is expected to be in CIDR notation"
     configured = [
-        IPConfig(
-            _cidr(item.text("address"), "the 'address' field is expected to be in CIDR notation"),
-            parse_address(item.text("gateway"), item.path("gateway")),
-        )
-        for item in ipam.children("addresses")
+        IPConfig(_cidr(item.address, message), parse_address(item.gateway, "gateway"))
+        for item in config.addresses
     ]
     args = known_args(call, "IP", "GATEWAY")
     message = "the 'ip' field is expected to be in CIDR notation"
@@ -72,10 +68,10 @@ def _ips(call: Call, ipam: Fields) -> list[IPConfig]:
         next((replace(ip, gateway=gw) for gw in gateways if gw in ip.address.network), ip)
         for ip in (*configured, *asked)
     ]
-    for replacing in (_conventional(call), call.runtime_config):
-        if texts := replacing.texts("ips"):
+    for replacing in (call.conventional_args.texts("ips"), config.ips):
+        if replacing:
             message = "an entry in the 'ips' field is NOT in CIDR notation"
-            ips = [_with_known_gateway(_cidr(text, message), ips) for text in texts]
+            ips = [_with_known_gateway(_cidr(text, message), ips) for text in replacing]
     return ips
 
 
@@ -83,11 +79,6 @@ def _with_known_gateway(address: IPv4Interface | IPv6Interface, known: list[IPCo
     """An address that is asked for has the gateway that the configuration gives its subnet."""
     gateways = (ip.gateway for ip in known if ip.gateway and ip.gateway in address.network)
     return IPConfig(address, next(gateways, None))
-
-
-def _conventional(call: Call) -> Fields:
-    args = call.config.child("args")
-    return (args.child("cni") if args else None) or Fields({})
 
 
 def _split(text: str) -> list[str]:
@@ -103,14 +94,13 @@ def _cidr(text: str, message: str) -> IPv4Interface | IPv6Interface:
 
 def add(call: Call) -> Result:
     """Return the addresses."""
-    config = StaticConfig.of(call)
-    return Result(ips=config.ips, routes=config.routes, dns=config.dns)
+    return _assigned(call)
 
 
 def check(call: Call) -> None:
     """Check that the result still has every address, with its gateway."""
     assigned = {ip.address: ip.gateway for ip in call.require_prev_result().ips}
-    for ip in StaticConfig.of(call).ips:
+    for ip in _assigned(call).ips:
         if ip.address not in assigned:
             raise CniError(f"static: {ip.address} is not in the result any more")
         if ip.gateway != assigned[ip.address]:
@@ -121,10 +111,18 @@ def check(call: Call) -> None:
 
 def status(call: Call) -> None:
     """The addresses are there whenever the configuration is right."""
-    StaticConfig.of(call)
+    _assigned(call)
 
 
-PLUGIN = Plugin("static", add=add, check=check, status=status)
+PLUGIN = Plugin(
+    "static",
+    add=add,
+    check=check,
+    status=status,
+    about="Assigns the addresses that the configuration names.",
+    config=StaticConfig,
+    section=_SECTION,
+)
 
 
 def main() -> None:

@@ -166,7 +166,16 @@ def _number(part: str) -> int | str:
         return part
 
 
-PLUGIN = Plugin("tuning", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "tuning",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Sets sysctls, hardware address, MTU, modes and queue length of an interface.",
+    config=TuningConfig,
+)
 
 
 def main() -> None:

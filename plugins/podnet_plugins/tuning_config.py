@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from podnet.cni.errors import CniError, InvalidConfigError
-from podnet.cni.wire import Fields
 from podnet.kernel import links
 from podnet_plugins.schema import capability, key, read
 from podnet_plugins.skel import Call, known_args
@@ -65,8 +64,7 @@ class Tuning:
             CniError: A value is wrong, or a sysctl is none of the network's, or not allowed.
         """
         config = read(TuningConfig, call.config)
-        args = call.config.child("args")
-        asked = read(Asked, (args.child("cni") if args else None) or Fields({}))
+        asked = read(Asked, call.conventional_args)
         _refuse_repeated(call.stdin)
         from_args = known_args(call, "MAC").get("MAC", "")
         mac = asked.mac or config.requested_mac or from_args or config.mac

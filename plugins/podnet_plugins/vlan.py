@@ -67,7 +67,16 @@ def status(call: Call) -> None:
     sublinks.status(call, _KIND, _config(call).place)
 
 
-PLUGIN = Plugin(_KIND, add=add, check=check, delete=sublinks.delete, gc=sublinks.gc, status=status)
+PLUGIN = Plugin(
+    _KIND,
+    add=add,
+    check=check,
+    delete=sublinks.delete,
+    gc=sublinks.gc,
+    status=status,
+    about="Makes an 802.1Q interface on one of the host's.",
+    config=VlanConfig,
+)
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
         links.add_veth(netlink, port, peer=_UPLINK, peer_netns=netns)
         index = _index(netlink, port)
         if shape is Shape.SWITCH:
-            links.add_port(netlink, index, bridge=_index(netlink, _SWITCH))
+            links.add_port(netlink, port, bridge=_index(netlink, _SWITCH))
             return
         _give(netlink, index, ends(shape, number).router)
 

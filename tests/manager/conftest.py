@@ -199,10 +199,8 @@ def _plug(number: int, netns: int) -> None:
     with Netlink() as netlink:
         bridge = links.find(netlink, "switch")
         links.add_veth(netlink, f"port{number}", peer="eth0", peer_netns=netns)
-        port = links.find(netlink, f"port{number}")
         assert bridge is not None
-        assert port is not None
-        links.add_port(netlink, port.index, bridge=bridge.index)
+        links.add_port(netlink, f"port{number}", bridge=bridge.index)
 
 
 def _address(number: int) -> None:

@@ -214,9 +214,7 @@ class Host:
         return self.run(str(config["type"]), whole, environment | more, directory=directory)
 
 
-def _forked(
-    plugins: PluginHost, plugin: str, environment: Mapping[str, str], stdin: str
-) -> Answer:
+def _forked(plugins: PluginHost, plugin: str, environment: Mapping[str, str], stdin: str) -> Answer:
     child = plugins.start(plugin, environment, ())
     spoken = converse(child, stdin.encode(), time.monotonic() + 60)
     assert not spoken.timed_out

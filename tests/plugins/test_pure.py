@@ -1,31 +1,37 @@
 """The bridge's decisions: its configuration, gateways, and the marks on what it makes (pure)."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import pytest
 
 from podnet.cni.errors import CniError
-from podnet.cni.result import Dns, IPConfig, Result, Route
+from podnet.cni.result import IPConfig, Result, Route
 from podnet.cni.versions import Verb
 from podnet.cni.wire import Fields
+from podnet.kernel.vlans import Vlan
 from podnet_plugins import gateways, marks
-from podnet_plugins.bridge_config import BridgeConfig
-from podnet_plugins.skel import Call
+from podnet_plugins.bridge_config import BridgeConfig, asked_mac
+from podnet_plugins.skel import Call, parse_args
 
 IPAM: dict[str, Any] = {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 
 
-def _config(cni_args: str = "", **keys: Any) -> BridgeConfig:
-    pairs = dict(pair.split("=") for pair in cni_args.split(";") if pair)
-    return BridgeConfig.of(Call(verb=Verb.ADD, config=Fields(keys), args=pairs))
+def _config(**keys: Any) -> BridgeConfig:
+    return BridgeConfig.of(Call(verb=Verb.ADD, config=Fields(keys)))
 
 
-def _refusal(cni_args: str = "", **keys: Any) -> tuple[int, str]:
+def _mac(cni_args: str, **keys: Any) -> str:
+    call = Call(verb=Verb.ADD, config=Fields(keys), args=parse_args(cni_args))
+    return asked_mac(call, BridgeConfig.of(call))
+
+
+def _refusal(**keys: Any) -> tuple[int, str]:
     with pytest.raises(CniError) as raised:
-        _config(cni_args, **keys)
+        _config(**keys)
     return raised.value.code, raised.value.msg
 
 
@@ -36,9 +42,8 @@ def test_the_defaults_are_the_reference_s():
     config = _config()
 
     assert config.bridge == "cni0"
-    assert (config.mtu, config.mac, config.dns) == (0, "", Dns())
-    flags = [name for name in BridgeConfig.__slots__ if getattr(config, name) is True]
-    assert flags == []
+    values = [getattr(config, one.name) for one in fields(BridgeConfig)]
+    assert set(map(str, values)) == {"cni0", "", "0", "()", "False"}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +53,13 @@ def test_the_defaults_are_the_reference_s():
         ("isDefaultGateway", "is_default_gateway"),
         ("forceAddress", "force_address"),
         ("ipMasq", "ip_masq"),
-        ("hairpinMode", "hairpin"),
-        ("promiscMode", "promiscuous"),
-        ("portIsolation", "isolated"),
-        ("enabledad", "duplicate_detection"),
-        ("disableContainerInterface", "interface_down"),
+        ("hairpinMode", "hairpin_mode"),
+        ("promiscMode", "promisc_mode"),
+        ("preserveDefaultVlan", "preserve_default_vlan"),
+        ("macspoofchk", "macspoofchk"),
+        ("portIsolation", "port_isolation"),
+        ("enabledad", "enabledad"),
+        ("disableContainerInterface", "disable_container_interface"),
     ],
 )
 def test_every_switch_has_its_key(key, field):
@@ -67,12 +74,11 @@ def test_keys_match_in_any_case_as_in_go():
 
 
 def test_a_default_gateway_is_a_gateway():
-    assert _config(isDefaultGateway=True).is_gateway
+    assert _config(isDefaultGateway=True).gateway
 
 
-def test_an_ipam_section_without_a_type_is_layer_2():
-    assert not _config(ipam={}).has_ipam
-    assert _config(**IPAM).has_ipam
+def test_an_empty_name_is_the_default_one():
+    assert _config(bridge="").name == "cni0"
 
 
 @pytest.mark.parametrize(
@@ -93,15 +99,39 @@ def test_an_ipam_section_without_a_type_is_layer_2():
         ({"mtu": "1500"}, 6, 'mtu must be a whole number, not "1500"'),
         ({"isGateway": "yes"}, 6, 'isGateway must be true or false, not "yes"'),
         ({"ipam": []}, 6, "ipam must be an object, not a list"),
-        ({"vlan": 5}, 2, "podnet's bridge does not support vlan yet"),
-        ({"vlanTrunk": [{"id": 5}]}, 2, "podnet's bridge does not support vlanTrunk yet"),
-        ({"macspoofchk": True}, 2, "podnet's bridge does not support macspoofchk yet"),
+        ({"ipMasqBackend": "x"}, 7, 'unknown ipmasq backend "x"'),
+        ({"vlan": -1}, 7, "vlan must be between 0 and 4094, not -1"),
+        ({"vlan": 4095}, 7, "vlan must be between 0 and 4094, not 4095"),
         (
-            {"ipMasqBackend": "iptables"},
-            2,
-            'podnet\'s bridge masquerades with nftables, not with ipMasqBackend "iptables"',
+            {"vlanTrunk": [{"id": 0}]},
+            7,
+            "vlanTrunk[0].id must be between 1 and 4094, not 0",
         ),
-        ({"runtimeConfig": {"mac": "zz"}}, 7, "address zz: invalid MAC address"),
+        (
+            {"vlanTrunk": [{"id": 5}, {"minID": 0, "maxID": 9}]},
+            7,
+            "vlanTrunk[1].minID must be between 1 and 4094, not 0",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 5}]},
+            7,
+            "minID and maxID should be configured simultaneously, maxID is missing",
+        ),
+        (
+            {"vlanTrunk": [{"maxID": 5}]},
+            7,
+            "minID and maxID should be configured simultaneously, minID is missing",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 6, "maxID": 5}]},
+            7,
+            "minID is greater than maxID in trunk parameter",
+        ),
+        (
+            {"bridge": "a-long-bridge", "vlan": 100, "isGateway": True},
+            7,
+            "the gateway's interface would be called a-long-bridge.100: too long",
+        ),
     ],
 )
 def test_what_excludes_each_other_or_cannot_be_done_is_refused(keys, code, text):
@@ -110,7 +140,22 @@ def test_what_excludes_each_other_or_cannot_be_done_is_refused(keys, code, text)
 
 @pytest.mark.parametrize("keys", [{"vlan": 0}, {"vlanTrunk": []}, {"macspoofchk": False}])
 def test_what_is_switched_off_is_no_reason_to_refuse(keys):
-    assert _config(ipMasqBackend="nftables", **keys).bridge == "cni0"
+    assert _config(ipMasqBackend="nftables", **keys).memberships == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("keys", "native", "tagged"),
+    [
+        ({"vlan": 100}, 100, set()),
+        ({"vlanTrunk": [{"id": 7}]}, 1, {7}),
+        ({"vlan": 5, "vlanTrunk": [{"minID": 4, "maxID": 6}, {"id": 9}]}, 5, {4, 6, 9}),
+        ({"vlan": 9, "vlanTrunk": [{"minID": 2, "maxID": 3, "id": 4}]}, 9, {2, 3, 4}),
+    ],
+)
+def test_a_port_has_one_vlan_for_untagged_frames_and_a_trunk_for_the_others(keys, native, tagged):
+    wanted = {Vlan(native, pvid=True, untagged=True), *map(Vlan, tagged)}
+
+    assert _config(**keys).memberships == wanted
 
 
 def test_the_capability_s_mac_beats_the_conventional_one_and_that_the_argument():
@@ -119,14 +164,21 @@ def test_the_capability_s_mac_beats_the_conventional_one_and_that_the_argument()
     said = f"MAC={arguments}"
     cni = {"args": {"cni": {"mac": conventional}}}
 
-    assert _config(said).mac == arguments
-    assert _config(said, **cni).mac == conventional
-    assert _config(said, runtimeConfig={"mac": capability}, **cni).mac == capability
+    assert _mac(said) == arguments
+    assert _mac(said, **cni) == conventional
+    assert _mac(said, runtimeConfig={"mac": capability}, **cni) == capability
+
+
+def test_what_is_no_hardware_address_is_refused():
+    with pytest.raises(CniError, match="address zz: invalid MAC address"):
+        _mac("MAC=zz")
 
 
 def test_an_argument_that_the_bridge_does_not_know_is_refused_unless_it_may_be_ignored():
-    assert _refusal("COLOUR=blue") == (4, 'ARGS: unknown args ["COLOUR=blue"]')
-    assert _config("COLOUR=blue;IgnoreUnknown=1;MAC=02:00:00:00:00:01").mac == MACS[0]
+    with pytest.raises(CniError) as raised:
+        _mac("COLOUR=blue")
+    assert (raised.value.code, raised.value.msg) == (4, 'ARGS: unknown args ["COLOUR=blue"]')
+    assert _mac("COLOUR=blue;IgnoreUnknown=1;MAC=02:00:00:00:00:01") == MACS[0]
 
 
 # Gateways
@@ -196,7 +248,7 @@ def test_a_bridge_needs_each_gateway_s_address_once_with_the_subnet_s_prefix():
         ("10.1.0.7/24", "10.1.0.1"), ("10.1.0.8/24", "10.1.0.1"), ("fd00::7/64", None)
     )
 
-    assert gateways.gateway_addresses(result) == [ip_interface("10.1.0.1/24")]
+    assert gateways.gateway_addresses(result.ips) == [ip_interface("10.1.0.1/24")]
 
 
 # Marks

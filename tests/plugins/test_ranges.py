@@ -8,17 +8,20 @@ from hypothesis import strategies as st
 
 from podnet.cni.errors import DecodeError, InvalidConfigError
 from podnet.cni.wire import Fields
-from podnet_plugins.ranges import Range, RangeSet, read_sets
+from podnet_plugins.host_local_config import HostLocalConfig
+from podnet_plugins.ranges import Range, RangeConfig, RangeSet
+from podnet_plugins.schema import read
 
 
 def _range(**keys: object) -> Range:
-    return Range.of(Fields(keys))
+    return Range.of(read(RangeConfig, Fields(keys)))
 
 
 def _sets(
     ipam: dict[str, object], runtime_config: dict[str, object] | None = None
 ) -> tuple[RangeSet, ...]:
-    return read_sets(Fields(ipam), Fields(runtime_config or {}))
+    whole = Fields({"ipam": ipam, "runtimeConfig": runtime_config})
+    return read(HostLocalConfig, whole, "ipam").range_sets()
 
 
 def _walked(ranges: list[Range], last: str | None = None) -> list[str]:

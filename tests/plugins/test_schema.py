@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
+from podnet.cni.result import Route, parse_cidr
 from podnet.cni.wire import Fields
 from podnet_plugins.schema import capability, key, read, schema
 
@@ -30,7 +31,18 @@ class Example:
     names: tuple[str, ...] = key(())
     sysctl: Mapping[str, str] = key(None)
     delegate: Fields | None = key(None)
+    routes: tuple[tuple[Route, ...], ...] = key(())
+    trunks: tuple[tuple[Trunk, ...], ...] = key(())
     mac: str = capability("mac", "")
+
+
+TRUNK = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer", "description": "The VLAN.", "minimum": 1, "maximum": 4094}
+    },
+    "required": ["id"],
+}
 
 
 def _read(**keys: object) -> Example:
@@ -60,6 +72,40 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         delegate=Fields({"type": "x", "y": [1]}, "delegate"),
         mac="02:00:00:00:00:01",
     )
+
+
+def test_lists_may_be_nested_and_the_spec_s_values_read_themselves() -> None:
+    config = _read(trunks=[[{"id": 1}, {"id": 2}], []], routes=[[{"dst": "10.0.0.0/8"}]])
+
+    assert config.trunks == ((Trunk(vid=1), Trunk(vid=2)), ())
+    assert config.routes == ((Route(parse_cidr("10.0.0.0/8", "dst")),),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ({"trunks": [{"id": 1}]}, r"trunks\[0\] must be a list, not an object"),
+        ({"trunks": [[1]]}, r"trunks\[0\]\[0\] must be an object"),
+        ({"trunks": [[], [{"id": "1"}]]}, r"trunks\[1\]\[0\].id must be a whole number"),
+        ({"routes": [[{"dst": "ten"}]]}, r"routes\[0\]\[0\].dst"),
+        ({"names": [1]}, r"names\[0\] must be a string, not 1"),
+    ],
+)
+def test_errors_in_lists_say_where_they_are(keys: dict[str, object], path: str) -> None:
+    with pytest.raises(DecodeError, match=path):
+        _read(**keys)
+
+
+def test_keys_may_stand_in_a_section_while_capabilities_stand_outside() -> None:
+    whole = {"ipam": {"master": "eth1", "mac": "x"}, "runtimeConfig": {"mac": "y"}}
+
+    config = read(Example, Fields(whole), "ipam")
+
+    assert (config.master, config.mac) == ("eth1", "y")
+    with pytest.raises(DecodeError, match=r"ipam.mtu must be"):
+        read(Example, Fields({"ipam": {"master": "eth1", "mtu": "1"}}), "ipam")
+    with pytest.raises(InvalidConfigError, match="IPAM config missing 'ipam' key"):
+        read(Example, Fields({}), "ipam")
 
 
 def test_null_and_absent_are_the_default() -> None:
@@ -122,23 +168,11 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
         "mtu": {"type": "integer", "minimum": 0, "maximum": 9000, "default": 0},
         "isGateway": {"type": "boolean", "default": False},
         "promisc": {"type": "boolean"},
-        "vlanTrunk": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "id": {
-                        "type": "integer",
-                        "description": "The VLAN.",
-                        "minimum": 1,
-                        "maximum": 4094,
-                    }
-                },
-                "required": ["id"],
-            },
-        },
+        "vlanTrunk": {"type": "array", "items": TRUNK},
         "names": {"type": "array", "items": {"type": "string"}},
         "sysctl": {"type": "object", "additionalProperties": {"type": "string"}},
         "delegate": {"type": "object"},
+        "routes": {"type": "array", "items": {"type": "array", "items": {"type": "object"}}},
+        "trunks": {"type": "array", "items": {"type": "array", "items": TRUNK}},
         "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
     }

@@ -206,7 +206,7 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of strings; empty when the field is absent."""
-        items = self._list(key)
+        items = self.items(key)
         for index, item in enumerate(items):
             if not isinstance(item, str):
                 self._wrong(f"{key}[{index}]", "a string", item)
@@ -219,10 +219,11 @@ class Fields:
 
     def children(self, key: str) -> Iterator["Fields"]:
         """Yield the objects of a list field."""
-        for index, item in enumerate(self._list(key)):
+        for index, item in enumerate(self.items(key)):
             yield Fields.of(item, self.path(f"{key}[{index}]"))
 
-    def _list(self, key: str) -> list[object]:
+    def items(self, key: str) -> list[object]:
+        """Return a list field, whatever is in it; empty when it is absent."""
         value = self.get(key)
         if value is None:
             return []

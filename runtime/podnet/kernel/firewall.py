@@ -6,6 +6,7 @@ namespace of the calling thread.
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 
 from podnet.cni.wire import Fields
 from podnet.errors import MissingError, PodnetError
@@ -38,9 +39,17 @@ def apply(commands: str) -> None:
         NftError: Something in it was refused.
         MissingError: There is no nft.
     """
-    done = _nft("-f", "-", stdin=commands)
-    if done.status != 0:
-        raise NftError(f"nft: {done.stderr.strip()}")
+    _apply(commands)
+
+
+def apply_json(commands: Iterable[Mapping[str, object]]) -> None:
+    """Run *commands* (libnftables-json(5)) as one transaction; any string may stand in them.
+
+    Raises:
+        NftError: Something in it was refused.
+        MissingError: There is no nft.
+    """
+    _apply(json.dumps({"nftables": list(commands)}), "--json")
 
 
 def table_rules(family: str, table: str) -> list[Fields] | None:
@@ -54,6 +63,12 @@ def table_rules(family: str, table: str) -> list[Fields] | None:
         return None
     listed = Fields.of(json.loads(done.stdout)).children("nftables")
     return [rule for entry in listed if (rule := entry.child("rule"))]
+
+
+def _apply(commands: str, *options: str) -> None:
+    done = _nft(*options, "-f", "-", stdin=commands)
+    if done.status != 0:
+        raise NftError(f"nft: {done.stderr.strip()}")
 
 
 def _nft(*arguments: str, stdin: str = "") -> Done:

@@ -104,7 +104,9 @@ def every(netlink: Netlink) -> list[Link]:
     return [_link(message) for message in netlink.dump(_RTM_GETLINK, _info(), what="links")]
 
 
-def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "") -> None:
+def add_bridge(
+    netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "", data: bytes = b""
+) -> None:
     """Make a bridge.
 
     Args:
@@ -112,11 +114,12 @@ def add_bridge(netlink: Netlink, name: str, *, mtu: int = 0, mac: str = "") -> N
         name: Its name.
         mtu: 0 leaves it to the kernel.
         mac: A hardware address that it keeps, "" for one that follows its ports.
+        data: What only bridges have, packed (IFLA_INFO_DATA).
 
     Raises:
         NetlinkError: EEXIST when the name is taken.
     """
-    body = _info() + text(_IFLA_IFNAME, name) + _kind("bridge")
+    body = _info() + text(_IFLA_IFNAME, name) + _kind("bridge", data)
     if mtu:
         body += u32(_IFLA_MTU, mtu)
     if mac:
@@ -223,10 +226,12 @@ def set_txqlen(netlink: Netlink, index: int, length: int) -> None:
     netlink.request(_RTM_NEWLINK, body, what=f"set queue length {length}")
 
 
-def add_port(netlink: Netlink, name: str, *, bridge: int, alias: str) -> None:
-    """Write *alias* on a link, make it a port of *bridge* and set it up, all in one request."""
+def add_port(netlink: Netlink, name: str, *, bridge: int, alias: str = "") -> None:
+    """Make a link a port of *bridge* and set it up, with *alias* on it, all in one request."""
     body = _info(flags=_IFF_UP, change=_IFF_UP) + text(_IFLA_IFNAME, name)
-    body += attribute(_IFLA_IFALIAS, alias.encode()) + u32(_IFLA_MASTER, bridge)
+    if alias:
+        body += attribute(_IFLA_IFALIAS, alias.encode())
+    body += u32(_IFLA_MASTER, bridge)
     netlink.request(_RTM_NEWLINK, body, what=f"add bridge port {name}")
 
 
@@ -261,8 +266,9 @@ def _info(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
     return _INFO.pack(0, 0, index, flags, change)
 
 
-def _kind(kind: str) -> bytes:
-    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
+def _kind(kind: str, data: bytes = b"") -> bytes:
+    packed = nested(_IFLA_INFO_DATA, data) if data else b""
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), packed)
 
 
 def _link(message: Message) -> Link:

@@ -76,10 +76,11 @@ def u8(kind: int, value: int) -> bytes:
 
 def attributes(buffer: bytes, offset: int = 0) -> dict[int, bytes]:
     """Unpack the attributes of *buffer* from *offset* on; of one kind the last counts."""
-    return dict(_attributes(buffer, offset))
+    return dict(every_attribute(buffer, offset))
 
 
-def _attributes(buffer: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+def every_attribute(buffer: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Unpack the attributes of *buffer* one by one, where a kind may come several times."""
     while offset + _ATTRIBUTE.size <= len(buffer):
         length, kind = _ATTRIBUTE.unpack_from(buffer, offset)
         if length < _ATTRIBUTE.size:

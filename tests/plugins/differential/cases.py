@@ -310,7 +310,10 @@ HOST_LOCAL = _all(
                 _local(V6), runtimeConfig={"ipRanges": [[V4]], "ips": ["10.1.0.9", "fd00:1::9/64"]}
             ),
         ),
-        failing=({"runtimeConfig": {"ips": ["fd00:1::1"]}}, {"runtimeConfig": {"ips": ["10.5.0.9"]}}),
+        failing=(
+            {"runtimeConfig": {"ips": ["fd00:1::1"]}},
+            {"runtimeConfig": {"ips": ["10.5.0.9"]}},
+        ),
     ),
     Case(
         "host-local arguments",

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podnet.kernel import namespaces
 from tests.plugins.differential import snapshot
 from tests.plugins.differential.differences import Difference
 from tests.plugins.differential.snapshot import POD, Picture
+
+from podnet.kernel import namespaces
 
 Config = Mapping[str, Any]
 
@@ -58,7 +59,9 @@ class Side:
         self._below: Any = None
         self.maker: str | Path = base
         # The kernel takes a second for the news of a veth whose other end has the same number.
-        host.sh("ip link add pad type bridge; ip link del pad; mkdir -p /run/netns; " + case.prepare)
+        host.sh(
+            "ip link add pad type bridge; ip link del pad; mkdir -p /run/netns; " + case.prepare
+        )
         self.renew()
 
     def renew(self) -> None:
@@ -192,4 +195,3 @@ def said(answers: list[Any]) -> Picture:
             if key != "details" and value not in ({}, [], None):
                 found[f"{at}/{key}"] = json.dumps(value, sort_keys=True)
     return found
-

@@ -73,14 +73,14 @@ KEPT = Difference("as in 1.7", ("pod/sysctl/net/ipv6/conf/eth0/keep_addr_on_down
 NO_WAIT = Difference(
     "IPAM gave the address to nobody else", ("pod/link/eth0/address/fd00:*",), THERE
 )
-GATEWAY_AT_ONCE = Difference(
-    "a gateway answers at once", ("host/link/br0/address/fd00:*",), EVER
-)
+GATEWAY_AT_ONCE = Difference("a gateway answers at once", ("host/link/br0/address/fd00:*",), EVER)
 TAKEN = Difference("names the interface, as in 1.9", ("answer/0/msg",), AGAIN)
 PAIR_GOES = Difference(
     "DEL without a namespace removes the pair from the host's end", PAIR, NOWHERE
 )
-ROUTED_PAIR_GOES = replace(PAIR_GOES, aspects=(*PAIR, "host/route/*dev veth *", "pod/route/*dev eth0*"))
+ROUTED_PAIR_GOES = replace(
+    PAIR_GOES, aspects=(*PAIR, "host/route/*dev veth *", "pod/route/*dev eth0*")
+)
 PORT_GOES = Difference(
     "so the bridge has no port then", ("host/link/br0/carrier", "host/link/br0/operstate"), NOWHERE
 )
@@ -96,9 +96,7 @@ HOST_AT_ONCE = Difference(
     ("host/sysctl/net/ipv6/conf/veth/accept_dad",),
     THERE,
 )
-NOTIFIES = Difference(
-    "as in 1.4", ("pod/sysctl/net/ipv6/conf/eth0/ndisc_notify",), THERE
-)
+NOTIFIES = Difference("as in 1.4", ("pod/sysctl/net/ipv6/conf/eth0/ndisc_notify",), THERE)
 
 
 def no_check(reason: str) -> Difference:
@@ -128,7 +126,9 @@ UNASKED = Difference(
     FAILED + AFTER_FAILURE,
 )
 NOT_LEFT_IN_POD = Difference("a failed ADD leaves no link", PAIR[2:], FAILED)
-VERSIONED = Difference("version 0.4.0 says of which family an address is", ("answer/0/ips",), THERE[:2])
+VERSIONED = Difference(
+    "version 0.4.0 says of which family an address is", ("answer/0/ips",), THERE[:2]
+)
 INGRESS_GOES = Difference(
     "queues and filters end with DEL",
     ("host/filter/veth/*", "host/qdisc/veth/ffff:fff1"),

@@ -27,9 +27,15 @@ SYSCTLS = (
     ),
     *(
         f"/proc/sys/net/ipv6/conf/*/{key}"
-        for key in (
-            "forwarding accept_ra accept_dad enhanced_dad ndisc_notify disable_ipv6 keep_addr_on_down"
-        ).split()
+        for key in [
+            "forwarding",
+            "accept_ra",
+            "accept_dad",
+            "enhanced_dad",
+            "ndisc_notify",
+            "disable_ipv6",
+            "keep_addr_on_down",
+        ]
     ),
 )
 NETWORK = f"""
@@ -112,7 +118,9 @@ def _network(where: str, parts: list[str]) -> Iterator[tuple[str, object]]:
 def _link(at: str, link: Any) -> Iterator[tuple[str, object]]:
     info = link.get("linkinfo", {})
     ports = info.get("info_slave_data", {})
-    volatile = re.compile(".*(timer|_id|_no|pending|designated|state|topology|config_|_str).*|id|no")
+    volatile = re.compile(
+        ".*(timer|_id|_no|pending|designated|state|topology|config_|_str).*|id|no"
+    )
     data = {k: v for k, v in info.get("info_data", {}).items() if not volatile.fullmatch(k)}
     yield f"{at}/kind", info.get("info_kind")
     yield f"{at}/data", json.dumps(data, sort_keys=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from podnet.node import Node
 from tests.plugins.conftest import OURS
 from tests.plugins.differential import lives
 from tests.plugins.differential.cases import CASES
 from tests.plugins.differential.differences import between, left, meant, unexplained
 from tests.plugins.differential.lives import STEPS, Case, Side
 from tests.plugins.differential.snapshot import Picture
+
+from podnet.node import Node
 
 # News of the kernel (carriers, timers of routes) come a moment later.
 PATIENCE = 0.6
