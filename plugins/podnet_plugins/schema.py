@@ -9,8 +9,8 @@
         mac: str = capability("mac", "", doc="The hardware address that is asked for.")
 
 A field's JSON name is its own in lower camel case, unless ``name`` says otherwise.  It may
-be a string, a number, a flag, a list of them, a string map, another such dataclass or a list
-of those.  Errors name the field and the value.  Knows shapes and bounds; what excludes
+be a string, a number, a flag, a list of them, a map of strings, any object at all
+(``Mapping[str, object]``), another such dataclass or a list of those.  Errors name the field and the value.  Knows shapes and bounds; what excludes
 what is for the plugin to say.
 """
 
@@ -115,6 +115,8 @@ def _read_as(kind: object, config: Fields, name: str) -> object:
     child = config.child(name) or Fields({})
     if is_dataclass(kind):
         return read(cast("type[object]", kind), child)
+    if _is_any_object(kind):
+        return child.values
     return {text: child.text(text) for text in child.values}
 
 
@@ -154,7 +156,13 @@ def _type_schema(kind: object) -> JsonSchema:
         return {"type": "array", "items": _type_schema(get_args(kind)[0])}
     if isinstance(kind, type) and is_dataclass(kind):
         return schema(kind)
+    if _is_any_object(kind):
+        return {"type": "object"}
     return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _is_any_object(kind: object) -> bool:
+    return get_args(kind)[1:] == (object,)
 
 
 def _given(kind: object) -> object:

@@ -29,6 +29,7 @@ class Example:
     vlan_trunk: tuple[Trunk, ...] = key(())
     names: tuple[str, ...] = key(())
     sysctl: Mapping[str, str] = key(None)
+    answer: Mapping[str, object] | None = key(None)
     mac: str = capability("mac", "")
 
 
@@ -42,6 +43,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         vlanTrunk=[{"id": 7}],
         names=["a"],
         sysctl={"a.b": "1"},
+        answer={"ips": [5]},
         promisc=False,
         runtimeConfig={"mac": "02:00:00:00:00:01"},
     )
@@ -55,6 +57,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         vlan_trunk=(Trunk(vid=7),),
         names=("a",),
         sysctl={"a.b": "1"},
+        answer={"ips": [5]},
         mac="02:00:00:00:00:01",
     )
 
@@ -129,5 +132,6 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
         },
         "names": {"type": "array", "items": {"type": "string"}},
         "sysctl": {"type": "object", "additionalProperties": {"type": "string"}},
+        "answer": {"type": "object"},
         "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
     }
