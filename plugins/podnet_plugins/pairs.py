@@ -36,13 +36,9 @@ def make(netlink: Netlink, call: Call, *, mtu: int = 0, mac: str = "") -> Pair:
     Raises:
         CniError: The container has an interface of that name, or the kernel refused.
     """
-    home = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with container.entered(call.netns), Netlink() as inside:
-            name = _make(inside, call.ifname, home=home, mtu=mtu, mac=mac)
-            within = named(inside, call.ifname)
-    finally:
-        os.close(home)
+    with namespaces.opened() as home, container.entered(call.netns), Netlink() as inside:
+        name = _make(inside, call.ifname, home=home, mtu=mtu, mac=mac)
+        within = named(inside, call.ifname)
     host = named(netlink, name)
     links.set_alias(netlink, host.index, marks.mark(call.network, call.container_id, call.ifname))
     sysctl.write("ipv6", "conf", name, "accept_ra", value="0")
