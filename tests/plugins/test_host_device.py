@@ -1,11 +1,14 @@
 """host-device: a device of the host goes into a container, and comes back as it was."""
 
+import json
+import subprocess
 from typing import Any
 
 import pytest
 
-from podnet.cni.errors import InvalidConfigError
-from podnet_plugins import host_devices
+from podnet.cni.errors import CniError, InvalidConfigError
+from podnet_plugins import host_device, host_device_moves, host_devices
+from podnet_plugins.skel import respond
 
 pytestmark = pytest.mark.root
 
@@ -13,10 +16,11 @@ C1 = "/run/netns/c1"
 MAC = "02:00:00:00:00:0a"
 BARE: dict[str, Any] = {"type": "host-device", "device": "ens1"}
 NIC = "0000:00:1f.6"
+UNFOUND = "failed to find host device"
 # What a PCI device looks like in sysfs, over the real one: this machine may have none.
 BUS = f"""
 mount -t tmpfs none /sys/bus/pci/devices
-mkdir -p /sys/bus/pci/devices/{NIC}/net/ens1 /sys/bus/pci/drivers/pcieport
+mkdir -p /sys/bus/pci/devices/{NIC}/net/ens1
 ln -s /sys/bus/pci/drivers/e1000e /sys/bus/pci/devices/{NIC}/driver
 """
 
@@ -203,7 +207,17 @@ def _shown(host: Any) -> list[Any]:
     return [flags, [a for a in addresses if a[2] != "link"], [r for r in routes if "fe80" not in r]]
 
 
-@pytest.mark.parametrize("script", ["true", "ip link set ens1 alias uplink", "ip link set ens1 down"])
+def _settled(host: Any) -> None:
+    """Wait for the news of a carrier, which come a moment later."""
+    host.sh(
+        "for i in 1 2 3 4 5 6 7 8 9; do "
+        "ip link show ens1 | grep -q 'NO-CARR\\|LOWERLAYER\\|M-DOWN' || exit 0; sleep .2; done"
+    )
+
+
+@pytest.mark.parametrize(
+    "script", ["true", "ip link set ens1 alias uplink", "ip link set ens1 down"]
+)
 @pytest.mark.parametrize("refused", ["by IPAM", "by the kernel", "by the container"])
 def test_what_fails_leaves_the_device_as_it_was(host, refused, script):
     host.sh(script)
@@ -211,7 +225,9 @@ def test_what_fails_leaves_the_device_as_it_was(host, refused, script):
     config = _config()
     if refused == "by IPAM":
         config["ipam"]["ranges"] = [[{"subnet": "10.1.0.0/30", "rangeStart": "10.1.0.2"}]]
-        host.sh("mkdir -p /var/lib/cni/networks/demo; echo c9 > /var/lib/cni/networks/demo/10.1.0.2")
+        host.sh(
+            "mkdir -p /var/lib/cni/networks/demo; echo c9 > /var/lib/cni/networks/demo/10.1.0.2"
+        )
     elif refused == "by the kernel":
         config["ipam"]["routes"] = [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]
     else:
@@ -226,10 +242,47 @@ def test_what_fails_leaves_the_device_as_it_was(host, refused, script):
         "by the container": 'container interface name ("eth0") already exists',
     }
     assert wanted[refused] in message
-    host.sh("for i in 1 2 3 4 5 6 7 8 9; do ip link show ens1 | grep -q NO-CARR || exit 0; sleep .1; done")
+    _settled(host)
     assert _shown(host) == before
     assert host.names(netns=C1) - {"eth0"} == set()
     assert set(host.leases()) - {"10.1.0.2"} == set()
+
+
+@pytest.mark.parametrize("alias", ["", "uplink"])
+def test_a_step_that_fails_on_the_way_is_undone_with_those_before_it(host, monkeypatch, alias):
+    """The container gets an interface of that name in the last moment."""
+    host.sh(f"ip link set ens1 alias '{alias}'")
+    before = _shown(host)
+    move = host_device_moves._move  # noqa: SLF001
+
+    def late(start: str, name: str, end: str) -> None:
+        if end == C1:
+            subprocess.run(["ip", "-n", "c1", "link", "add", "eth0", "type", "bridge"], check=True)
+        move(start, name, end)
+
+    monkeypatch.setattr(host_device_moves, "_move", late)
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": C1,
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/nowhere",
+    }
+    stdin = json.dumps(BARE | {"cniVersion": "1.1.0", "name": "demo"}).encode()
+
+    with pytest.raises(CniError, match="failed to move link ens1: move link: File exists"):
+        host.node.run(respond, host_device.PLUGIN, environment, lambda: stdin)
+
+    _settled(host)
+    assert _shown(host) == before
+
+
+def test_a_name_that_the_kernel_takes_for_a_pattern_is_refused(host):
+    assert host.call("ADD", BARE, ifname="eth%d").refusal == (
+        4,
+        'the kernel takes "eth%d" for a pattern, not for a name',
+    )
+    assert "192.0.2.9/24" in host.addresses("ens1")
 
 
 def test_a_port_of_a_bridge_is_one_again(host):
@@ -274,14 +327,12 @@ def test_a_device_that_may_not_leave_stays(host):
         (
             {"device": "", "kernelpath": "/etc"},
             999,
-            'failed to find host device: kernel device path "/etc" must be absolute and begin with '
-            "/sys/devices/",
+            f'{UNFOUND}: kernel device path "/etc" must be absolute and begin with /sys/devices/',
         ),
         (
-            {"device": "", "kernelpath": "/sys/devices/../../etc"},
+            {"device": "", "kernelpath": "/sys/devices/../etc"},
             999,
-            'failed to find host device: kernel device path "/sys/devices/../../etc" must be absolute '
-            "and begin with /sys/devices/",
+            f'{UNFOUND}: kernel device path "/sys/devices/../etc" must be absolute and begin with /sys/devices/',
         ),
         (
             {"device": "", "pciBusID": "0000:ff:1f.6"},
@@ -415,10 +466,8 @@ def test_a_name_that_is_taken_on_the_host_is_an_error_and_the_device_stays_whole
         999,
         'failed to move eth0 back: the host has an interface "ens1"',
     )
-    host.sh("ip link del ens1")
-    again = host.call("ADD", config | {"ifname": "eth1", "device": "nope"})
-    assert again.status == 1
     assert host.addresses("eth0", netns=C1) == {"10.1.0.2/24", "fd00::2/64"}
+    host.sh("ip link del ens1")
     assert host.call("DEL", config | {"prevResult": result}).result == {}
     assert _is_home(host)
 
@@ -486,7 +535,7 @@ def test_status_is_the_device_s_and_ipam_s(host):
 
 # With the reference
 
-OLDER = {"cniVersion": "1.0.0"}
+OLDER: dict[str, Any] = {"cniVersion": "1.0.0"}
 REFERENCE = {
     "dual stack": _config(**OLDER),
     "by address": _config(("10.1.0.0/24",), device="", hwaddr=MAC, cniVersion="0.4.0"),
@@ -511,6 +560,8 @@ def test_ours_and_the_reference_make_the_same(host, debian_plugins, name):
     """After ADD, a second ADD, CHECK and DEL; what the reference fails at is tested above."""
     config = REFERENCE[name]
     host.sh("sysctl -q -w net.ipv6.conf.default.accept_dad=0", netns=C1)
+    host.container("c2")  # for the far end, whose news of a carrier come when they come
+    host.sh("ip link set far netns c2; ip -n c2 link set far up")
     seen: list[list[object]] = []
     for directory in ({}, {"directory": debian_plugins}):
         host.sh("rm -rf /var/lib/cni; ip link set ens1 alias ''; ip link set ens1 down")
