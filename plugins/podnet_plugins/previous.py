@@ -44,16 +44,17 @@ def own(call: Call, result: Result) -> Own:
     raise CniError(f"prevResult does not have {call.ifname} in {call.netns}")
 
 
-def as_made(netlink: Netlink, interface: Interface, kind: str) -> Link:
+def as_made(netlink: Netlink, interface: Interface, kind: str | None) -> Link:
     """Return the link of *interface*.
 
     Raises:
-        CniError: It is gone, of another kind than *kind*, or has another hardware address.
+        CniError: It is gone, of another kind than *kind* (``None``: any is right), or has
+            another hardware address.
     """
     link = links.find(netlink, interface.name)
     if link is None:
         raise CniError(f"interface {interface.name} is gone")
-    if link.kind != kind:
+    if kind is not None and link.kind != kind:
         raise CniError(f"{link.name} is not a {kind}")
     if interface.mac and link.mac != interface.mac:
         raise CniError(f"{link.name} has address {link.mac}, not {interface.mac}")

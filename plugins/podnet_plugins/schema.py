@@ -10,8 +10,9 @@
 
 A field's JSON name is its own in lower camel case, unless ``name`` says otherwise.  It may
 be a string, a number, a flag, a string map, another such dataclass, a value of the spec that
-reads itself (``from_wire``: routes, dns), ``Fields``, which is somebody else's to read, or a
-list of any of these, or of lists.  Errors name the field and the value.  Knows shapes and bounds; what excludes what is for the plugin to say.
+reads itself (``from_wire``: routes, dns), an object that is somebody else's to read (``Fields``,
+or as it came: ``Mapping[str, object]``), or a list of any of these, or of lists.  Errors name
+the field and the value.  Knows shapes and bounds; what excludes what is for the plugin to say.
 """
 
 from collections.abc import Callable, Mapping
@@ -116,13 +117,18 @@ def _read_as(kind: object, config: Fields, name: str) -> object:
         items = {f"{name}[{i}]": item for i, item in enumerate(config.items(name))}
         members = Fields(items, config.where)
         return tuple(_read_as(member, members, item) for item in items)
-    child = config.child(name) or Fields({}, config.path(name))
+    return _read_object(kind, config.child(name) or Fields({}, config.path(name)))
+
+
+def _read_object(kind: object, child: Fields) -> object:
     if kind is Fields:
         return child
     if hasattr(kind, "from_wire"):
         return kind.from_wire(child)
     if is_dataclass(kind):
         return read(cast("type[object]", kind), child)
+    if _is_any_object(kind):
+        return child.values
     return {text: child.text(text) for text in child.values}
 
 
@@ -164,7 +170,13 @@ def _type_schema(kind: object) -> JsonSchema:
         return {"type": "object"}
     if isinstance(kind, type) and is_dataclass(kind):
         return schema(kind)
+    if _is_any_object(kind):
+        return {"type": "object"}
     return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _is_any_object(kind: object) -> bool:
+    return get_args(kind)[1:] == (object,)
 
 
 def _given(kind: object) -> object:

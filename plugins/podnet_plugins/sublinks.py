@@ -1,4 +1,4 @@
-"""Links of a container that hang on a master, or on nothing: macvlan, ipvlan, vlan, dummy.
+"""A link of its own for a container: macvlan, ipvlan, vlan, dummy, tap, a device of the host.
 
 What these plugins share: where the master is, the link under its final name in the
 container, addresses from IPAM, the result, and a check of it all.  What a link is made of
@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
 from podnet.cni.result import Dns, Interface, Result
@@ -91,7 +92,7 @@ def make_in(call: Call, netlink: Netlink, add: Add, new: NewLink) -> None:
     Raises:
         CniError: The name is taken, or the kernel has no such links.
     """
-    with container.entered(call.netns), Netlink() as inside, _own_namespace() as netns:
+    with container.entered(call.netns), Netlink() as inside, namespaces.opened() as netns:
         new = replace(new, netns=netns)
         try:
             add(netlink, new)
@@ -115,29 +116,26 @@ def _make_and_rename(netlink: Netlink, inside: Netlink, add: Add, new: NewLink) 
         undo.pop_all()
 
 
-@contextmanager
-def _own_namespace() -> Iterator[int]:
-    descriptor = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def attach(
-    call: Call, make_link: Callable[[], None], *, announce: bool = False, base: Result | None = None
+    call: Call,
+    make_link: Callable[[], None],
+    *,
+    unmake: Callable[[], None] | None = None,
+    announce: bool = False,
+    base: Result | None = None,
 ) -> Result:
     """Make a link, give it addresses, set it up; leave nothing when one of it fails.
 
     Args:
         call: The call.
         make_link: Makes the link.
+        unmake: Undoes that; by default the link is deleted.
         announce: Have the kernel announce the addresses when the link comes up.
         base: The addresses and routes, where there is no IPAM.
     """
     with ExitStack() as undo:
         make_link()
-        undo.callback(pairs.delete_inside, call.netns, call.ifname)
+        undo.callback(unmake or partial(pairs.delete_inside, call.netns, call.ifname))
         result = base or Result()
         if call.ipam_type:
             result = delegate.add(call)
@@ -169,8 +167,13 @@ def needs_ipam(call: Call, what: str) -> None:
         raise InvalidConfigError(what, 'the section "ipam" has no type')
 
 
-def check(call: Call, kind: str, *, mtu: int = 0) -> Link:
+def check(call: Call, kind: str | None, *, mtu: int = 0) -> Link:
     """Check the lease, the link, its addresses and routes; return the link.
+
+    Args:
+        call: The call.
+        kind: What the link must be; ``None``: anything.
+        mtu: What its MTU must be; 0: anything.
 
     Raises:
         CniError: Something is gone or changed.
@@ -201,10 +204,15 @@ def check_master(call: Call, link: Link, place: Place) -> None:
         raise CniError(f"{link.name} does not hang on {master.name}")
 
 
-def delete(call: Call) -> None:
-    """Remove the lease and the link; what is gone already is no error."""
+def delete(call: Call, unmake: Callable[[], None] | None = None) -> None:
+    """Remove the lease and the link; what is gone already is no error.
+
+    Args:
+        call: The call.
+        unmake: What to do about the link; by default it is deleted.
+    """
     with ExitStack() as everything:  # each of them, whatever the other raises
-        everything.callback(_delete_link, call)
+        everything.callback(unmake or partial(_delete_link, call))
         everything.callback(delegate.delete, call)  # first: dhcp releases through the link
 
 

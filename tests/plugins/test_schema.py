@@ -33,6 +33,7 @@ class Example:
     delegate: Fields | None = key(None)
     routes: tuple[tuple[Route, ...], ...] = key(())
     trunks: tuple[tuple[Trunk, ...], ...] = key(())
+    answer: Mapping[str, object] | None = key(None)
     mac: str = capability("mac", "")
 
 
@@ -56,6 +57,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         names=["a"],
         sysctl={"a.b": "1"},
         delegate={"type": "x", "y": [1]},
+        answer={"ips": [5]},
         promisc=False,
         runtimeConfig={"mac": "02:00:00:00:00:01"},
     )
@@ -70,6 +72,7 @@ def test_keys_are_read_by_their_names_in_camel_case() -> None:
         names=("a",),
         sysctl={"a.b": "1"},
         delegate=Fields({"type": "x", "y": [1]}, "delegate"),
+        answer={"ips": [5]},
         mac="02:00:00:00:00:01",
     )
 
@@ -174,5 +177,6 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
         "delegate": {"type": "object"},
         "routes": {"type": "array", "items": {"type": "array", "items": {"type": "object"}}},
         "trunks": {"type": "array", "items": {"type": "array", "items": TRUNK}},
+        "answer": {"type": "object"},
         "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
     }

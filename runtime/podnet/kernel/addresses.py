@@ -26,6 +26,9 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _MESSAGE = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 IFA_F_NODAD, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x40, 0x80
+_IFA_F_HOMEADDRESS, _IFA_F_NOPREFIXROUTE, _IFA_F_MCAUTOJOIN = 0x10, 0x200, 0x400
+# What somebody asked for; the other flags tell what became of an address.
+IFA_F_ASKED_FOR = IFA_F_NODAD | _IFA_F_HOMEADDRESS | _IFA_F_NOPREFIXROUTE | _IFA_F_MCAUTOJOIN
 # RFC 3021: a /31 and a /32 have no broadcast address.
 _LONGEST_WITH_BROADCAST = 30
 
@@ -42,7 +45,9 @@ class Address:
     scope: int = 0
 
 
-def add(netlink: Netlink, index: int, interface: Interface, *, flags: int = 0) -> None:
+def add(
+    netlink: Netlink, index: int, interface: Interface, *, flags: int = 0, scope: int = 0
+) -> None:
     """Give a link an address, for IPv4 with the subnet's broadcast address.
 
     Args:
@@ -50,11 +55,12 @@ def add(netlink: Netlink, index: int, interface: Interface, *, flags: int = 0) -
         index: The link.
         interface: Address and prefix length.
         flags: IFA_F_*; IFA_F_NODAD makes an IPv6 address usable at once.
+        scope: RT_SCOPE_*, of IPv4; of IPv6 the address says it.
 
     Raises:
         NetlinkError: EEXIST when the link has it already.
     """
-    body = _body(index, interface)
+    body = _body(index, interface, scope)
     if interface.version == 4 and interface.network.prefixlen <= _LONGEST_WITH_BROADCAST:  # noqa: PLR2004
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
     if flags:
@@ -81,10 +87,10 @@ def of(netlink: Netlink, index: int, family: int = 0) -> list[Address]:
     return [_address(message) for message in messages]
 
 
-def _body(index: int, interface: Interface) -> bytes:
+def _body(index: int, interface: Interface, scope: int = 0) -> bytes:
     family = _FAMILIES[interface.version]
     packed = interface.ip.packed
-    head = _MESSAGE.pack(family, interface.network.prefixlen, 0, 0, index)
+    head = _MESSAGE.pack(family, interface.network.prefixlen, 0, scope, index)
     return head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
 
 

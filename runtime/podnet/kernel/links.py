@@ -201,7 +201,7 @@ def set_mac(netlink: Netlink, index: int, mac: str) -> None:
 
 
 def set_alias(netlink: Netlink, index: int, alias: str) -> None:
-    """Write something on a link, at most 255 bytes, for whoever must know it again."""
+    """Write something on a link, at most 255 bytes, for whoever must know it again; "" clears it."""
     body = _info(index) + attribute(_IFLA_IFALIAS, alias.encode())
     netlink.request(_RTM_NEWLINK, body, what="set alias")
 
@@ -233,6 +233,22 @@ def add_port(netlink: Netlink, name: str, *, bridge: int, alias: str = "") -> No
         body += attribute(_IFLA_IFALIAS, alias.encode())
     body += u32(_IFLA_MASTER, bridge)
     netlink.request(_RTM_NEWLINK, body, what=f"add bridge port {name}")
+
+
+def set_master(netlink: Netlink, index: int, master: int) -> None:
+    """Make a link a part of another, of a bridge or a VRF; 0 takes it out."""
+    body = _info(index) + u32(_IFLA_MASTER, master)
+    netlink.request(_RTM_NEWLINK, body, what="set master" if master else "leave master")
+
+
+def move(netlink: Netlink, index: int, netns: int) -> None:
+    """Move a link to the namespace that a file descriptor is of; it is down there, and bare.
+
+    Raises:
+        NetlinkError: EEXIST when its name is taken there, EINVAL when it may not leave.
+    """
+    body = _info(index) + u32(_IFLA_NET_NS_FD, netns)
+    netlink.request(_RTM_NEWLINK, body, what="move link")
 
 
 def set_port(netlink: Netlink, index: int, *, hairpin: bool, isolated: bool) -> None:

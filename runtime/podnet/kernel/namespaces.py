@@ -104,7 +104,7 @@ def check(path: str) -> None:
 
 
 def _is_network(path: str) -> bool:
-    with _descriptor(path) as namespace:
+    with opened(path) as namespace:
         return fcntl.ioctl(namespace, _NS_GET_NSTYPE) == libc.CLONE_NEWNET
 
 
@@ -121,7 +121,7 @@ def entered(path: str) -> Iterator[None]:
     Raises:
         OSError: It cannot be opened or entered.
     """
-    with _descriptor(OWN) as home, _descriptor(path) as target:
+    with opened() as home, opened(path) as target:
         libc.setns(target, libc.CLONE_NEWNET)
         try:
             yield
@@ -130,7 +130,33 @@ def entered(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _descriptor(path: str) -> Iterator[int]:
+def passing() -> Iterator[str]:
+    """Make a network namespace without a name, for things on their way; it is there for a while.
+
+    What is still inside at the end is gone, or where the kernel puts a device without a home.
+
+    Yields:
+        Its path, for :func:`entered`.
+    """
+    with opened() as home:
+        libc.unshare(libc.CLONE_NEWNET)
+        try:
+            made = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            libc.setns(home, libc.CLONE_NEWNET)
+        try:
+            yield f"/proc/thread-self/fd/{made}"
+        finally:
+            os.close(made)
+
+
+@contextmanager
+def opened(path: str = OWN) -> Iterator[int]:
+    """Hold the namespace at *path* open for a while, by default the thread's own.
+
+    Yields:
+        Its file descriptor.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor

@@ -1,4 +1,4 @@
-"""Links of a kind that hangs on another link, or on nothing: macvlan, ipvlan, vlan, dummy.
+"""Links of a kind that hangs on another link, or on nothing: macvlan, ipvlan, vlan, dummy, vrf.
 
 Each is made in the namespace and under the name that it is for, in one message; what the
 kernel was not built with has a name in the error.  What all links share is in ``links``.
@@ -32,6 +32,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_MACVLAN_MODE, _IFLA_MACVLAN_BC_QUEUE_LEN = 1, 7
 _IFLA_IPVLAN_MODE = 1
 _IFLA_VLAN_ID = 1
+_IFLA_VRF_TABLE = 1
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
 _U16 = struct.Struct("=H")
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -41,6 +42,7 @@ _OPTIONS = {
     "ipvlan": "CONFIG_IPVLAN",
     "vlan": "CONFIG_VLAN_8021Q",
     "dummy": "CONFIG_DUMMY",
+    "vrf": "CONFIG_NET_VRF",
 }
 
 
@@ -97,6 +99,11 @@ def add_dummy(netlink: Netlink, new: NewLink) -> None:
     _add(netlink, new, "dummy", b"")
 
 
+def add_vrf(netlink: Netlink, new: NewLink, *, table: int) -> None:
+    """Make a VRF, with routing table *table*; it raises what :func:`add_macvlan` does."""
+    _add(netlink, new, "vrf", u32(_IFLA_VRF_TABLE, table))
+
+
 def is_supported(netlink: Netlink, kind: str) -> bool:
     """Tell whether the kernel can make a link of *kind*, and load its module where it is one."""
     # A hardware address of one byte: a kernel that knows the kind finds that out, and makes nothing.
@@ -131,6 +138,11 @@ def ipvlan_mode(link: Link) -> str:
 def vlan_id(link: Link) -> int:
     """Return the VLAN of an 802.1Q link."""
     return as_int(attributes(link.data).get(_IFLA_VLAN_ID, b""))
+
+
+def vrf_table(link: Link) -> int:
+    """Return the routing table of a VRF, 0 for a link that is none."""
+    return as_int(attributes(link.data).get(_IFLA_VRF_TABLE, b"")) if link.kind == "vrf" else 0
 
 
 def _name(modes: Mapping[str, int], packed: bytes | None) -> str:
