@@ -33,7 +33,7 @@ _READERS: Mapping[object, Callable[[Fields, str], object]] = {
 }
 
 
-def key(
+def key(  # noqa: PLR0913  the words of a declaration, all but one by name
     default: Any = MISSING,
     *,
     name: str = "",

@@ -331,5 +331,5 @@ def _refuse(protocol: int, error: CniError) -> NoReturn:
 
 
 def _print(protocol: int, value: Mapping[str, object], *, indent: int | None = None) -> None:
-    with open(protocol, "w", encoding="utf-8") as stdout:  # noqa: PTH123  a descriptor has no path
+    with open(protocol, "w", encoding="utf-8") as stdout:
         stdout.write(wire.dumps(value, indent=indent) + "\n")

@@ -34,8 +34,9 @@ class Shape:
         most: The largest.
         choices: The values allowed; empty for all.
         members: Of a list: what each may be.
-        keys: Of an object: its keys; ``None`` if any are allowed.
-        values: Of an object with any keys: what each value may be.
+        keys: Of an object: the keys it is known to have.
+        values: Of an object: what the value of any other key may be; ``None`` for anything.
+        is_closed: Of an object: other keys mean nothing.
         required: The keys that must be there.
     """
 
@@ -44,8 +45,9 @@ class Shape:
     most: int | None = None
     choices: tuple[object, ...] = ()
     members: "Shape | None" = None
-    keys: "Mapping[str, Shape] | None" = None
+    keys: "Mapping[str, Shape]" = field(default_factory=dict)
     values: "Shape | None" = None
+    is_closed: bool = False
     required: tuple[str, ...] = ()
 
     @classmethod
@@ -62,7 +64,7 @@ class Shape:
             child = made.child(name) if isinstance(made.get(name), dict) else None
             return None if child is None else cls.of(child, depth + 1)
 
-        properties = made.child("properties")
+        properties = made.child("properties") or Fields({})
         listed = made.get("enum")
         return cls(
             kind=made.text("type"),
@@ -70,13 +72,12 @@ class Shape:
             most=made.number("maximum"),
             choices=tuple(listed) if isinstance(listed, list) else (),
             members=inner("items"),
-            keys=None
-            if properties is None
-            else {
+            keys={
                 name: cls.of(Fields.of(value, properties.path(name)), depth + 1)
                 for name, value in properties.values.items()
             },
             values=inner("additionalProperties"),
+            is_closed=made.get("additionalProperties") is False,
             required=made.texts("required"),
         )
 
@@ -94,7 +95,7 @@ class Problem:
 
     where: Where
     message: str
-    hint: str = field(default="")
+    hint: str = ""
     harmless: bool = False
 
 
@@ -146,10 +147,10 @@ def _check_object(
         if fields.get(key) is None:
             yield Problem(where, f"{fields.path(key)} is missing")
     for key, item in value.items():
-        known = shape.values if shape.keys is None else Fields(shape.keys).get(key)
+        known = Fields(shape.keys).get(key) or shape.values
         if isinstance(known, Shape):
             yield from check(item, known, (*where, key), fields.path(key))
-        elif shape.keys is not None:
+        elif shape.is_closed:
             yield _unknown(key, list(shape.keys), (*where, key), name)
 
 
