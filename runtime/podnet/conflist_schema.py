@@ -68,7 +68,7 @@ def of_conflist(plugins: Iterable[Description]) -> dict[str, object]:
     shared[_IPAM] = {
         "type": "object",
         "properties": {"type": _one_of(managers)},
-        "allOf": [_when(one.type, _section(one)) for one in managers],
+        **_all_of(_when(one.type, _section(one)) for one in managers),
     }
     flag = {"type": ["boolean", "string"]}
     return {
@@ -87,7 +87,7 @@ def of_conflist(plugins: Iterable[Description]) -> dict[str, object]:
                     "type": "object",
                     "properties": shared,
                     "required": ["type"],
-                    "allOf": [_when(one.type, _for_editors(one)) for one in others],
+                    **_all_of(_when(one.type, _for_editors(one)) for one in others),
                 },
             },
         },
@@ -112,6 +112,12 @@ def _for_editors(plugin: Description) -> JsonSchema:
 def _one_of(plugins: list[Description]) -> JsonSchema:
     """Offer these types, and forbid no other."""
     return {"type": "string", "examples": [one.type for one in plugins]}
+
+
+def _all_of(schemas: Iterable[JsonSchema]) -> JsonSchema:
+    """Require all of them; of none there must not be a word."""
+    listed = list(schemas)
+    return {"allOf": listed} if listed else {}
 
 
 def _when(plugin: str, then: JsonSchema) -> JsonSchema:

@@ -137,7 +137,19 @@ class Catalogue:
 
     executor: Executor
     own: Sequence[str]
+    _said: dict[str, Description] = field(default_factory=dict)
     _known: dict[str, Description] = field(default_factory=dict)
+
+    def said(self, plugin: str) -> Description:
+        """Return what *plugin* itself says.
+
+        Raises:
+            UsageError: It is not there.
+            PluginError: It failed, or its answer makes no sense.
+        """
+        if plugin not in self._said:
+            self._said[plugin] = ask(self.executor, plugin)
+        return self._said[plugin]
 
     def get(self, plugin: str) -> Description:
         """Return what *plugin* says of itself, else what podnet's own of that type says.
@@ -147,7 +159,7 @@ class Catalogue:
             PluginError: It failed, or its answer makes no sense.
         """
         if plugin not in self._known:
-            found = ask(self.executor, plugin)
+            found = self.said(plugin)
             if not found.is_described and any(Path(d, plugin).is_file() for d in self.own):
                 found = ask(self.executor, plugin, self.own)
             self._known[plugin] = found

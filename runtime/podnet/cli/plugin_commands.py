@@ -58,7 +58,7 @@ def plugins(context: typer.Context, *, output: FormOption = Form.TABLE) -> None:
         form=output,
         columns={
             "NAME": lambda item: item["name"],
-            "VERSIONS": lambda item: item["versions"] or item.get("problem"),
+            "VERSIONS": lambda item: item["versions"] or str(item["problem"]).splitlines()[0],
             "CAPABILITIES IN USE": lambda item: item["capabilities"],
         },
         wide={"PATH": lambda item: item["path"]},
@@ -76,7 +76,7 @@ def describe(
 ) -> None:
     """Say what a plugin is: its keys with types, defaults and bounds, capabilities, versions."""
     session: Session = context.obj
-    found = description.ask(session.catalogue.executor, plugin)
+    found = session.catalogue.said(plugin)
     if not found.is_described:
         session.note(f"{found.path} is none of podnet's SDK: it tells its versions, and no more")
         if session.catalogue.get(plugin).is_described:
