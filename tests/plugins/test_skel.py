@@ -470,7 +470,8 @@ def test_an_add_without_a_result_is_an_error(returned):
 def test_only_add_prints_what_it_returns():
     for verb in VERBS[1:]:
         function = {"DEL": "delete"}.get(verb, verb.lower())
-        assert _respond(verb, **{function: lambda call: Result()}) is None
+        chatty: dict[str, Any] = {function: lambda call: Result()}
+        assert _respond(verb, **chatty) is None
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
