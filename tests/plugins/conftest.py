@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -162,16 +162,18 @@ class Host:
         environment: Mapping[str, str],
         *,
         directory: str | Path = OURS,
+        arguments: Sequence[str] = (),
     ) -> Answer:
         """Run a plugin with exactly these CNI_* variables."""
         others = {k: v for k, v in os.environ.items() if not k.startswith("CNI_")}
         whole = others | dict(environment)
         stdin = config if isinstance(config, str) else json.dumps(config)
-        if self.plugins is not None and self.plugins.has(Path(directory, plugin)):
+        hosted = self.plugins is not None and self.plugins.has(Path(directory, plugin))
+        if self.plugins is not None and hosted and not arguments:
             return self.node.run(_forked, self.plugins, plugin, whole, stdin)
         done = self.node.run(
             subprocess.run,
-            [str(Path(directory, plugin))],
+            [str(Path(directory, plugin)), *arguments],
             input=stdin,
             capture_output=True,
             text=True,

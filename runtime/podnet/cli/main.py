@@ -16,6 +16,7 @@ from podnet.cli import (
     inspection,
     maintenance,
     node_commands,
+    plugin_commands,
     pod_commands,
     probing,
 )
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(node_commands.app, name="node")
 app.add_typer(cluster_commands.app, name="cluster")
+app.add_typer(plugin_commands.app, name="plugins")
 for module in (pod_commands, inspection, probing, maintenance):
     module.register(app)
 
