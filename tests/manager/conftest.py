@@ -1,0 +1,176 @@
+"""Real etcd daemons, each in a Node of its own, and the lease stores on them."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from podnet.node import Node
+from podnet_manager.gateway import Access
+from podnet_manager.store import Store
+from podnet_manager.store_etcd import EtcdStore
+from podnet_manager.store_sqlite import SqliteStore
+
+# The shortest election: it starts quickly, and has leases of one second.
+_QUICK = {
+    "heartbeat-interval": "20",
+    "election-timeout": "200",
+    "logger": "zap",
+    "log-outputs": "stderr",
+    "log-level": "error",
+}
+
+
+class Inside:
+    """Something that is used where it belongs: in its Node, or on its thread."""
+
+    def __init__(self, run: Callable[..., Any], thing: object) -> None:
+        self._run = run
+        self._thing = thing
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return a method of the thing that runs there."""
+        method = getattr(self._thing, name)
+        return lambda *args, **named: self._run(method, *args, **named)
+
+
+@dataclass(slots=True)
+class Server:
+    """An etcd in a Node: only its loopback, only its /run.
+
+    Attributes:
+        node: Where it runs.
+        options: What it is told besides.
+        scheme: Whether clients speak TLS.
+        port: Which of several; the next one is for its peers.
+        cluster: All of them.
+    """
+
+    node: Node
+    options: tuple[str, ...] = ()
+    scheme: str = "http"
+    port: int = 2379
+    cluster: str = ""
+    _process: "subprocess.Popen[bytes] | None" = None
+    _stores: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, or start it again on the same data."""
+        peer = f"http://127.0.0.1:{self.port + 1}"
+        settings = {
+            "name": f"m{self.port}",
+            "data-dir": f"/run/etcd-{self.port}",
+            "listen-client-urls": self.url,
+            "advertise-client-urls": self.url,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": self.cluster or f"m{self.port}={peer}",
+        }
+        self._process = self.node.run(
+            subprocess.Popen,
+            [
+                *("setpriv", "--pdeathsig", "KILL", "etcd"),  # it must not outlive us
+                *(f"--{name}={value}" for name, value in (settings | _QUICK).items()),
+                *self.options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """Close its stores and kill it."""
+        self._stores.close()
+        self.kill()
+
+    def store(self, prefix: str = "/coreos.com/network", **access: Any) -> Store:
+        """Return a store on it, used inside the Node."""
+        given = {"endpoints": (self.url,), "timeout": 20.0} | access
+        made = self.node.run(EtcdStore, Access(**given), prefix=prefix)
+        self._stores.callback(made.close)
+        return cast("Store", Inside(self.node.run, made))
+
+    def ask(self, path: str, body: object) -> Any:
+        """Ask its gateway by other means than ours."""
+
+        def post() -> Any:
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+                connection.request("POST", path, json.dumps(body))
+                return json.load(connection.getresponse())
+
+        return self.node.run(post)
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """An etcd for all tests that leave it alone."""
+    with _etcd_node() as node, closing(Server(node)) as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An etcd for this test alone, that may be killed."""
+    with _etcd_node() as node, closing(Server(node)) as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def etcd_node() -> Iterator[Node]:
+    """A Node where an etcd can be started."""
+    with _etcd_node() as node:
+        yield node
+
+
+@pytest.fixture(params=["sqlite", "etcd"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """How to open one and the same lease store, of each kind, as often as one likes."""
+    with ExitStack() as undo:
+        if request.param == "sqlite":
+
+            def opens() -> Store:
+                thread = undo.enter_context(ThreadPoolExecutor(1))
+
+                def run(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+                    return thread.submit(function, *args, **named).result()
+
+                made = Inside(run, run(SqliteStore, tmp_path / "leases.db", holder="n1"))
+                undo.callback(made.close)
+                return cast("Store", made)
+
+            yield opens
+        else:
+            server = request.getfixturevalue("shared_server")
+            prefix = f"/{uuid4()}/network"
+            yield lambda: server.store(prefix)
+
+
+def _etcd_node() -> Node:
+    if os.geteuid() != 0:
+        pytest.skip("no root: a Node needs CAP_SYS_ADMIN")
+    if not shutil.which("etcd"):
+        pytest.skip("etcd is missing: apt-get install etcd-server")
+    return Node.in_memory("etcd")
