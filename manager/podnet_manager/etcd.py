@@ -7,6 +7,7 @@ Values in, values out; how they look as JSON is known here and nowhere else (byt
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -177,14 +178,13 @@ class Etcd:
         stream, first = self._gateway.stream(
             "/v3/watch", {"create_request": request}, cancelled=cancelled
         )
-        try:
+        with ExitStack() as undo:
+            undo.callback(stream.close)
             _read(first, _check)
             # etcd would wait for it, maybe for ever: it was set up anew, or from a backup.
             if _read(first, _revision) < after:
                 raise CompactedError(f"etcd {stream.endpoint} has not come to revision {after}")
-        except BaseException:
-            stream.close()
-            raise
+            undo.pop_all()
         return Watch(stream)
 
 

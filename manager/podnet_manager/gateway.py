@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -229,7 +230,8 @@ class Gateway:
         # Of a member that has lost the others, we want an error and not silence.
         headers = self._identity(endpoint, deadline) | {"Grpc-Metadata-hasleader": "true"}
         connection = Connection(endpoint, self._tls, deadline=deadline)
-        try:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             status = connection.open(path, wire.dumps(body).encode(), headers, deadline=deadline)
             if status != _HTTP_OK:
                 _answer(endpoint, status, connection.read(deadline=deadline) or b"")
@@ -237,9 +239,7 @@ class Gateway:
             first = stream.read(deadline=deadline)
             if first is None:
                 raise TimeoutError("no first message")
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         return stream, first
 
     def _post(

@@ -92,7 +92,7 @@ class EtcdStore:
             return None
         return lease
 
-    def renew(self, lease: Lease, *, ttl: float) -> Lease | None:
+    def renew(self, lease: Lease, *, ttl: float) -> Lease | None:  # noqa: ARG002  it has its own
         """Keep a lease; nobody else needs to hear of it."""
         if lease.is_reservation:
             return lease
@@ -108,7 +108,13 @@ class EtcdStore:
             expires=expires,
         )
 
-    def update(self, lease: Lease, attributes: Attributes, *, ttl: float) -> Lease | None:
+    def update(
+        self,
+        lease: Lease,
+        attributes: Attributes,
+        *,
+        ttl: float,  # noqa: ARG002  it has its own
+    ) -> Lease | None:
         """Say something new of a lease, and keep it."""
         expires = None if lease.is_reservation else self._keep_alive(lease)
         if expires is None and not lease.is_reservation:
@@ -202,12 +208,12 @@ class EtcdStore:
         The guard of a key is on its first.  Both looked after both had written, so one
         of them, and only one, sees that it was later.
         """
-        for entry in self._etcd.under(self._subnets, keys_only=True).entries:
-            change = self._change(entry)
-            if change and change.subnets.ipv6 == lease.subnets.ipv6:
-                if entry.created < lease.revision:
-                    return True
-        return False
+        earlier = (
+            self._change(entry)
+            for entry in self._etcd.under(self._subnets, keys_only=True).entries
+            if entry.created < lease.revision
+        )
+        return any(change and change.subnets.ipv6 == lease.subnets.ipv6 for change in earlier)
 
     def _let_go(self, hold: int) -> None:
         try:

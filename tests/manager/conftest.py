@@ -99,9 +99,13 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def close_stores(self) -> None:
+        """Close its stores."""
+        self._stores.close()
+
     def close(self) -> None:
         """Close its stores and kill it."""
-        self._stores.close()
+        self.close_stores()
         self.kill()
 
     def store(self, prefix: str = "/coreos.com/network", **access: Any) -> Store:
@@ -121,6 +125,20 @@ class Server:
 
         return self.node.run(post)
 
+    def served(self, method: str) -> int:
+        """Return how many requests of a gRPC method it has had."""
+
+        def get() -> str:
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+                connection.request("GET", "/metrics")
+                return connection.getresponse().read().decode()
+
+        return sum(
+            int(float(line.split()[-1]))
+            for line in self.node.run(get).splitlines()
+            if line.startswith("grpc_server_started_total{") and f'grpc_method="{method}"' in line
+        )
+
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
@@ -136,6 +154,19 @@ def server() -> Iterator[Server]:
     with _etcd_node() as node, closing(Server(node)) as made:
         made.start()
         yield made
+
+
+@pytest.fixture
+def servers() -> Iterator[Callable[..., Server]]:
+    """How to start an etcd with options of its own."""
+    with ExitStack() as undo:
+
+        def starts(node: Node, **options: Any) -> Server:
+            made = undo.enter_context(closing(Server(node, **options)))
+            made.start()
+            return made
+
+        yield starts
 
 
 @pytest.fixture
