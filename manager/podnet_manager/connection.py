@@ -58,6 +58,7 @@ class Endpoint:
         try:
             parts = urlsplit(url)
             port = parts.port or _PORTS[parts.scheme]
+            (parts.hostname or "").encode("idna")  # as the resolver will
         except (ValueError, KeyError):
             parts, port = urlsplit(""), 0
         if not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
@@ -139,8 +140,8 @@ class Connection:
             method="POST", target=path, headers=list((fields | dict(headers)).items())
         )
         self._socket.settimeout(_until(deadline))
-        for event in (request, h11.Data(data=body), h11.EndOfMessage()):
-            self._socket.sendall(self._protocol.send(event) or b"")
+        whole = (request, h11.Data(data=body), h11.EndOfMessage())
+        self._socket.sendall(b"".join(self._protocol.send(event) or b"" for event in whole))
         self._socket.settimeout(0)
         while True:
             match self._next(deadline):
@@ -150,6 +151,8 @@ class Connection:
                     raise ConnectionAbortedError("it hung up")
                 case None:
                     raise TimeoutError("no answer")
+                case _:
+                    continue  # it has begun to think
 
     def read(self, *, deadline: float) -> bytes | None:
         """Return the next piece of the answer, empty at its end; ``None``: none came in time.
@@ -165,6 +168,8 @@ class Connection:
                     return b""
                 case None:
                     return None
+                case _:
+                    continue  # an empty piece
 
     def _next(self, deadline: float) -> h11.Event | None:
         """Return what the server says next; ``None``: nothing, in time."""

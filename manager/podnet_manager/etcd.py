@@ -232,7 +232,7 @@ def _read(fields: Fields, parse: Callable[[Fields], T]) -> T:
     try:
         return parse(fields)
     except DecodeError as exc:
-        raise StoreError(f"etcd's answer cannot be understood: {exc}") from exc
+        raise StoreError(f"etcd {exc.msg}") from exc
 
 
 def _check(message: Fields) -> None:

@@ -283,7 +283,7 @@ def _answer(endpoint: Endpoint, status: int, text: bytes) -> Fields:
         StoreError: It says nothing that can be understood.
     """
     try:
-        fields = Fields.of(wire.loads(text, "the answer"))
+        fields = Fields.of(wire.loads(text, "the answer"), f"{endpoint}'s answer")
         error = fields.get("error")
         if status == _HTTP_OK and error is None:
             return fields

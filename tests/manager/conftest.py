@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -29,6 +30,7 @@ _QUICK = {
     "log-outputs": "stderr",
     "log-level": "error",
 }
+_PATIENCE = 20.0
 
 
 class Inside:
@@ -110,34 +112,40 @@ class Server:
 
     def store(self, prefix: str = "/coreos.com/network", **access: Any) -> Store:
         """Return a store on it, used inside the Node."""
-        given = {"endpoints": (self.url,), "timeout": 20.0} | access
+        given: dict[str, Any] = {"endpoints": (self.url,), "timeout": _PATIENCE} | access
         made = self.node.run(EtcdStore, Access(**given), prefix=prefix)
         self._stores.callback(made.close)
         return cast("Store", Inside(self.node.run, made))
 
     def ask(self, path: str, body: object) -> Any:
         """Ask its gateway by other means than ours."""
-
-        def post() -> Any:
-            with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-                connection.request("POST", path, json.dumps(body))
-                return json.load(connection.getresponse())
-
-        return self.node.run(post)
+        return json.loads(self.node.run(self._request, "POST", path, json.dumps(body)))
 
     def served(self, method: str) -> int:
         """Return how many requests of a gRPC method it has had."""
-
-        def get() -> str:
-            with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-                connection.request("GET", "/metrics")
-                return connection.getresponse().read().decode()
-
         return sum(
             int(float(line.split()[-1]))
-            for line in self.node.run(get).splitlines()
+            for line in self.node.run(self._request, "GET", "/metrics").splitlines()
             if line.startswith("grpc_server_started_total{") and f'grpc_method="{method}"' in line
         )
+
+    def _request(self, method: str, path: str, body: str = "") -> str:
+        with closing(self._connected()) as connection:
+            connection.request(method, path, body)
+            return connection.getresponse().read().decode()
+
+    def _connected(self) -> HTTPConnection:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+            try:
+                connection.connect()
+            except ConnectionRefusedError:  # it has just been started
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return connection
 
 
 @pytest.fixture(scope="session")

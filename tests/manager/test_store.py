@@ -5,11 +5,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 
-from podnet_manager.lease import Attributes, Subnets
-from podnet_manager.store import Change, CompactedError, StoreError
+from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.store import Change, CompactedError, Store, StoreError
 
 LONG = 60.0
 PATIENCE = 20.0
@@ -24,16 +25,18 @@ def store(opened):
     return opened()
 
 
-def taken(store, subnets=HERE, attributes=OURS, ttl=LONG):
+def taken(
+    store: Store, subnets: Subnets = HERE, attributes: Attributes = OURS, ttl: float = LONG
+) -> Lease:
     """Return a lease that nobody had."""
     lease = store.create(subnets, attributes, ttl=ttl)
     assert lease is not None
     return lease
 
 
-def told(store, since, number):
+def told(store: Store, since: int, number: int) -> tuple[list[Any], int]:
     """Return that many changes, and the revision that they lead to."""
-    changes = []
+    changes: list[Any] = []
     deadline = time.monotonic() + PATIENCE
     while len(changes) < number and time.monotonic() < deadline:
         found = store.changes(since, patience=1.0)
@@ -61,6 +64,7 @@ def test_a_lease_is_taken_once(store, opened):
     assert (lease.subnets, lease.attributes) == (HERE, OURS)
     assert lease.revision > 0
     assert lease.hold
+    assert lease.expires is not None
     assert before + LONG <= lease.expires <= time.time() + LONG
     assert opened().create(HERE, THEIRS, ttl=LONG) is None
     (seen,) = opened().snapshot().leases
