@@ -72,16 +72,22 @@ def test_a_lease_is_taken_once(store, opened):
     assert not seen.is_reservation
 
 
-def test_of_ten_that_want_the_same_one_gets_it(opened):
+@pytest.mark.parametrize(
+    "key", ["10.5.21.0-24", "10.5.{}.0-24&fd00:5::-64"], ids=["the same", "a part that is the same"]
+)
+def test_of_ten_that_want_the_same_one_gets_it(opened, key):
     stores = [opened() for _ in range(10)]
     start = threading.Barrier(10)
 
-    def take(store):
+    def take(number: int) -> Lease | None:
         start.wait()
-        return store.create(HERE, OURS, ttl=LONG)
+        lease: Lease | None = stores[number].create(
+            Subnets.from_key(key.format(number)), OURS, ttl=LONG
+        )
+        return lease
 
     with ThreadPoolExecutor(10) as pool:
-        got = [lease for lease in pool.map(take, stores) if lease]
+        got = [lease for lease in pool.map(take, range(10)) if lease]
 
     assert len(got) == 1
     assert [lease.revision for lease in opened().snapshot().leases] == [got[0].revision]
