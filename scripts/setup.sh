@@ -83,5 +83,6 @@ test_packages() {
 	packages nftables:/usr/sbin/nft iproute2:/sbin/ip iptables:/usr/sbin/iptables \
 		dnsmasq-base:/usr/sbin/dnsmasq \
 		containernetworking-plugins:/usr/lib/cni/bridge golang-go:/usr/bin/go \
+		etcd-server:/usr/bin/etcd openssl:/usr/bin/openssl \
 		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni
 }

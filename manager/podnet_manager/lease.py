@@ -138,7 +138,8 @@ class Lease:
         attributes: Whose it is.
         revision: Of its last change; who changes a lease says which one he knows.
         hold: What keeps it alive, as the store calls it; "" for a reservation.
-        expires: Seconds since the epoch; ``None`` for a reservation, which never does.
+        expires: Seconds since the epoch, infinite where the store does not tell of others;
+            ``None`` for a reservation, which never does.
     """
 
     subnets: Subnets

@@ -65,7 +65,8 @@ class Store(Protocol):
     def renew(self, lease: Lease, *, ttl: float) -> Lease | None:
         """Keep a lease for another *ttl* seconds; ``None``: it is not this one any more.
 
-        A reservation is returned as it is.
+        A reservation is returned as it is.  A store may keep to the TTL that the lease was
+        made with; what is returned says when it ends.
         """
 
     def update(self, lease: Lease, attributes: Attributes, *, ttl: float) -> Lease | None:
@@ -74,10 +75,15 @@ class Store(Protocol):
     def delete(self, lease: Lease) -> bool:
         """Give a lease back; false: it is not this one any more, and stays."""
 
+    def reserve(self, subnets: Subnets, attributes: Attributes) -> Lease:
+        """Set a lease for good, whoever had it."""
+
     def changes(
         self, since: int, *, patience: float, cancelled: Callable[[], bool] = lambda: False
     ) -> Changes:
         """Wait for changes after revision *since*, at most *patience* seconds.
+
+        A store that is away is looked for, for as long as any other request would take.
 
         Raises:
             CompactedError: They are forgotten.
