@@ -21,6 +21,7 @@ from podnet_manager.store import DAY, Store
 from podnet_manager.store_sqlite import SqliteStore
 
 _STATE = Path("/var/lib/podnet-manager")
+_PASSWORD = "PODNET_ETCD_PASSWORD"  # noqa: S105  the variable that has it
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(asked: argparse.Namespace) -> None:
     log = Log(as_json=asked.log_format == "json")
-    holder = _identity(asked.state_dir)
+    # etcd's leases are held by etcd's own names, which a Node does not choose.
+    holder = "" if asked.etcd_endpoints else _identity(asked.state_dir)
     open_store = _store(asked, holder)
     if asked.net_config:
         _configure(open_store, asked.net_config)
@@ -70,8 +72,26 @@ def _settings(asked: argparse.Namespace, holder: str) -> Settings:
 
 
 def _store(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
+    if asked.etcd_endpoints:
+        return _etcd(asked)
     path: Path = asked.store
     return lambda: SqliteStore(path, holder=holder)
+
+
+def _etcd(asked: argparse.Namespace) -> Callable[[], Store]:
+    from podnet_manager.gateway import Access  # noqa: PLC0415  TLS and HTTP, which few need
+    from podnet_manager.store_etcd import EtcdStore  # noqa: PLC0415
+
+    access = Access(
+        endpoints=tuple(asked.etcd_endpoints.split(",")),
+        ca=asked.etcd_cafile,
+        cert=asked.etcd_certfile,
+        key=asked.etcd_keyfile,
+        user=asked.etcd_username,
+        password=os.environ.get(_PASSWORD, ""),
+    )
+    prefix: str = asked.etcd_prefix
+    return lambda: EtcdStore(access, prefix=prefix)
 
 
 def _configure(open_store: Callable[[], Store], path: Path) -> None:
@@ -124,6 +144,22 @@ def _parser() -> argparse.ArgumentParser:
         default=_STATE / "leases.db",
         metavar="FILE",
         help="the embedded lease store, shared by the Nodes of one machine",
+    )
+    add(
+        "--etcd-endpoints",
+        default="",
+        metavar="URL[,URL…]",
+        help="the lease store in etcd, shared with flannel's daemons, instead of the embedded one",
+    )
+    add("--etcd-prefix", default="/coreos.com/network", metavar="PATH", help="where in etcd")
+    add("--etcd-cafile", type=Path, metavar="FILE", help="who vouches for etcd")
+    add("--etcd-certfile", type=Path, metavar="FILE", help="our certificate")
+    add("--etcd-keyfile", type=Path, metavar="FILE", help="its key")
+    add(
+        "--etcd-username",
+        default="",
+        metavar="NAME",
+        help=f"where etcd wants one; the password is in {_PASSWORD}",
     )
     add(
         "--net-config",

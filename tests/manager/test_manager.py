@@ -270,3 +270,27 @@ def test_rules_are_repaired_and_masquerade_what_leaves_the_network(rack, until) 
     one.sh("nft flush chain ip flannel-ipv4 postrtg")
 
     until(lambda: one.sh("nft list table ip flannel-ipv4") == before, "the rules are back")
+
+
+def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_server, until) -> None:
+    """The data path stays while etcd is away for longer than a lease lasts."""
+    server, options = etcd_server
+    machines = rack.up(2, VXLAN, *options, "--lease-ttl", "2")
+    one, two = machines
+    before = one.routes()
+    [value] = [
+        lease.attributes.to_wire()
+        for lease in server.store().snapshot().leases
+        if str(lease.subnets) == one.subnet()
+    ]
+    said = f'"VtepMAC":"{one.mac("flannel.1")}"'
+    assert value.startswith(b'{"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"vxlan"')
+    assert said.encode() in value
+
+    server.kill()
+    until(lambda: not one.is_ready() or "does not answer" in one.log, "the outage is noticed")
+    assert one.routes() == before
+    server.start()
+
+    until(lambda: one.is_ready() and two.is_ready(), "both are ready again")
+    until(lambda: one.routes() == before, "everything is as before")

@@ -1,14 +1,20 @@
 """A configuration is declared once, and read, checked and described from that."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+import podnet_plugins
 from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
 from podnet.cni.result import Route, parse_cidr
 from podnet.cni.wire import Fields
 from podnet_plugins.schema import capability, key, read, schema
+
+BIN = Path(podnet_plugins.__file__).parent / "bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,3 +186,20 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
         "answer": {"type": "object"},
         "capabilities": {"type": "object", "properties": {"mac": {"type": "boolean"}}},
     }
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BIN.iterdir()))
+def test_every_plugin_says_what_it_is_and_which_keys_it_has(name: str) -> None:
+    module = import_module(f"podnet_plugins.{name.replace('-', '_')}")
+    plugin = module.PLUGIN
+
+    assert plugin.name == name
+    assert plugin.about.endswith(".")
+    assert plugin.section == ("ipam" if name in {"host-local", "static"} else "")
+    if plugin.config is None:
+        assert name in {"dummy", "loopback"}
+        return
+    made = json.loads(json.dumps(schema(plugin.config)))
+    described = [one for one in made["properties"].items() if one[0] != "capabilities"]
+    assert described != []
+    assert [key for key, value in described if not value.get("description")] == []
