@@ -210,7 +210,7 @@ def _shown(host: Any) -> list[Any]:
 def _settled(host: Any) -> None:
     """Wait for the news of a carrier, which come a moment later."""
     host.sh(
-        "for i in 1 2 3 4 5 6 7 8 9; do "
+        "for i in $(seq 30); do "
         "ip link show ens1 | grep -q 'NO-CARR\\|LOWERLAYER\\|M-DOWN' || exit 0; sleep .2; done"
     )
 
@@ -221,6 +221,7 @@ def _settled(host: Any) -> None:
 @pytest.mark.parametrize("refused", ["by IPAM", "by the kernel", "by the container"])
 def test_what_fails_leaves_the_device_as_it_was(host, refused, script):
     host.sh(script)
+    _settled(host)
     before = _shown(host)
     config = _config()
     if refused == "by IPAM":
@@ -252,6 +253,7 @@ def test_what_fails_leaves_the_device_as_it_was(host, refused, script):
 def test_a_step_that_fails_on_the_way_is_undone_with_those_before_it(host, monkeypatch, alias):
     """The container gets an interface of that name in the last moment."""
     host.sh(f"ip link set ens1 alias '{alias}'")
+    _settled(host)
     before = _shown(host)
     move = host_device_moves._move  # noqa: SLF001
 
