@@ -14,11 +14,12 @@ from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
 from podnet_manager import health, netconf, node
-from podnet_manager.daemon import Manager, Settings
+from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
 from podnet_manager.node import Choices
 from podnet_manager.store import DAY, Store
 from podnet_manager.store_sqlite import SqliteStore
+from podnet_manager.tenure import Settings
 
 _STATE = Path("/var/lib/podnet-manager")
 _PASSWORD = "PODNET_ETCD_PASSWORD"  # noqa: S105  the variable that has it

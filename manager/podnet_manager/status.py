@@ -6,6 +6,8 @@ Written by the manager's own thread, read by others; every field is replaced who
 import time
 from dataclasses import dataclass, field
 
+from podnet_manager.log import Log
+
 _HELP = {
     "ready": "Whether the lease is held and every peer is programmed.",
     "peers": "Leases of other Nodes.",
@@ -39,6 +41,13 @@ class Status:
     beat: float = field(default_factory=time.monotonic)
     patience: float = 60.0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_HELP, 0))
+
+    def trouble(self, reason: str, log: Log) -> None:
+        """Take note of what keeps the manager from its work, and say it once."""
+        self.ready, self.beat = False, time.monotonic()
+        if self.problem != reason:
+            log.say("trouble", reason=reason)
+        self.problem = reason
 
     def count(self, metric: str, number: int = 1) -> None:
         """Add to a metric."""

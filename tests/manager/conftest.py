@@ -233,3 +233,15 @@ def rack(tmp_path: Path) -> Iterator[Rack]:
             yield made
         finally:
             made.end()
+
+
+@pytest.fixture
+def etcd_server(rack: Rack) -> Iterator[tuple[Server, list[str]]]:
+    """An etcd on the rack's underlay, and what a manager is told to use it."""
+    if not shutil.which("etcd"):
+        pytest.skip("etcd is missing: apt-get install etcd-server")
+    machine = rack.machine()
+    server = Server(machine.node, options=("--listen-client-urls=http://0.0.0.0:2379",))
+    server.start()
+    with closing(server):
+        yield server, ["--etcd-endpoints", f"http://10.99.0.{machine.number}:2379"]

@@ -1,0 +1,240 @@
+"""The time between getting a lease and losing it: events in, the kernel kept as the leases say.
+
+One thread works here; who listens to the store and to the kernel only tells it.
+"""
+
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from podnet.kernel.monitor import ANY_LINK
+from podnet.kernel.netlink import Netlink
+from podnet_manager import node, subnet_env
+from podnet_manager.lease import Lease
+from podnet_manager.log import Log
+from podnet_manager.netconf import NetConf
+from podnet_manager.node import Choices, Prepared
+from podnet_manager.peers import Peers
+from podnet_manager.status import Status
+from podnet_manager.store import DAY, Changes, Snapshot, Store, StoreError
+from podnet_manager.subnet_env import SubnetEnv
+
+_RENEWALS_PER_TTL = 3
+_LONGEST_PAUSE = 5.0
+# News come in swarms; so long is waited for the rest of one.
+_SWARM = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a manager works.
+
+    Attributes:
+        choices: What the Node was told about itself.
+        holder: What its leases are held by, where the store tells.
+        subnet_file: subnet.env.
+        ttl: Seconds that a lease lasts without renewal.
+        resync: Seconds between looks at the kernel where nothing has happened.
+    """
+
+    choices: Choices
+    holder: str = ""
+    subnet_file: Path = Path("/run/flannel/subnet.env")
+    ttl: float = DAY
+    resync: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """The kernel says that something has changed on these links."""
+
+    links: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIsOut:
+    """The store did not answer."""
+
+    reason: str
+
+
+Event = Snapshot | Changes | News | StoreIsOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What outlives a tenure: the peers, how the manager is, and where it says what it does."""
+
+    peers: Peers
+    status: Status
+    log: Log
+
+
+class Tenure:
+    """The time between getting a lease and losing it.
+
+    Args:
+        settings: How the manager works.
+        store: The lease store.
+        netlink: A socket in the Node's namespace.
+        conf: The network.
+        lease: What was got.
+        known: What outlives a tenure: the peers, how the manager is, and what it says.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        netlink: Netlink,
+        conf: NetConf,
+        lease: Lease,
+        known: "Known",
+    ) -> None:
+        self._settings, self._store, self._netlink = settings, store, netlink
+        self._conf, self._lease = conf, lease
+        self._peers, self._status, self._log = known.peers, known.status, known.log
+        self._renewal = time.monotonic() + settings.ttl / _RENEWALS_PER_TTL
+        self._links = frozenset[int]()
+        self._written: SubnetEnv | None = None
+        self._is_known = False
+
+    def serve(self, events: SimpleQueue[Event], stopped: Callable[[], bool]) -> None:
+        """Keep the kernel as the leases say, until the lease is lost or the manager stops."""
+        next_look = time.monotonic() + self._settings.resync
+        while not stopped():
+            due = min(next_look, self._renewal)
+            happened = _gathered(events, due - time.monotonic())
+            self._status.beat = time.monotonic()
+            news = [self._takes(event) for event in happened]  # all of them, then any
+            if self._renewal <= time.monotonic() and not self._renew():
+                return
+            if not self._holds():
+                return
+            is_due = next_look <= time.monotonic()
+            if is_due or any(news):
+                if self._is_known and not self._look(rules=is_due or self._written is None):
+                    return
+                next_look = time.monotonic() + self._settings.resync
+
+    def _takes(self, event: Event) -> bool:
+        """Take note of an event; tell whether it is a reason to look at the kernel."""
+        match event:
+            case Snapshot(_, leases):
+                first, self._is_known = not self._is_known, True
+                return self._peers.replace(leases) or first
+            case Changes(_, changes):
+                news = [self._peers.change(change) for change in changes]
+                return any(news)
+            case News(links):
+                return bool(links & (self._links | {ANY_LINK}))
+            case StoreIsOut(reason):
+                self._status.count("store_failures_total")
+                self._peers.store_was_out()
+                self._log.say("the lease store does not answer", reason=reason)
+                return False
+            case None:
+                return False
+
+    def _holds(self) -> bool:
+        """Tell whether the lease is still ours, as far as the store has told."""
+        told = self._peers.lease_on(self._lease.subnets)
+        if not self._is_known or told == self._lease.attributes:
+            return True
+        if told is None and self._lease.revision > self._peers.newest:
+            return True  # the store's news are older than the lease
+        self._lost("somebody else has it" if told else "it is gone from the store")
+        return False
+
+    def _lost(self, why: str) -> None:
+        self._status.count("leases_lost_total")
+        self._status.trouble(f"lost the lease on {self._lease.subnets}: {why}", self._log)
+
+    def _renew(self) -> bool:
+        try:
+            renewed = self._store.renew(self._lease, ttl=self._settings.ttl)
+        except StoreError as exc:
+            self._renewal = time.monotonic() + min(_LONGEST_PAUSE, self._settings.ttl / 10)
+            self._log.say("the lease could not be renewed", reason=exc)
+            return True
+        if renewed is None:
+            self._lost("it had ended")
+            return False
+        self._lease = renewed
+        self._renewal = time.monotonic() + self._settings.ttl / _RENEWALS_PER_TTL
+        self._status.count("renewals_total")
+        return True
+
+    def _look(self, *, rules: bool) -> bool:
+        """Compare the kernel with the leases; false when the lease is lost."""
+        prepared = node.prepare(self._netlink, self._conf, self._settings.choices)
+        self._links = prepared.links
+        if prepared.attributes != self._lease.attributes and not self._republish(prepared):
+            return False
+        own = self._lease.subnets
+        peers = self._peers.others(own)
+        outcome = node.bring(self._netlink, self._conf, prepared, own, peers)
+        if rules and node.ensure_rules(self._conf, own, self._settings.choices):
+            self._log.say("rules", tables="set")
+        self._report(outcome, len(peers))
+        self._write(prepared)
+        status = self._status
+        status.lease = str(self._lease)
+        status.ready = not outcome.refused
+        status.problem = f"the kernel refused: {outcome.refused[0]}" if outcome.refused else ""
+        return True
+
+    def _republish(self, prepared: Prepared) -> bool:
+        """Tell the others what has changed about this Node."""
+        ttl = self._settings.ttl
+        lease = self._store.update(self._lease, prepared.attributes, ttl=ttl)
+        if lease is None:
+            self._lost("somebody else has changed it")
+            return False
+        self._lease = lease
+        self._peers.note(lease)
+        self._log.say("lease", lease=lease, revision=lease.revision)
+        return True
+
+    def _report(self, outcome: node.Outcome, peers: int) -> None:
+        status = self._status
+        status.count("reconciliations_total")
+        status.count("entries_set_total", len(outcome.change.put))
+        status.count("entries_removed_total", len(outcome.change.remove))
+        status.count("entries_refused_total", len(outcome.refused))
+        status.gauge("peers", peers)
+        status.gauge("skipped_peers", len(outcome.skipped))
+        if outcome.change:
+            self._log.say("entries", peers=peers, change=outcome.change)
+        for refused in outcome.refused[:3]:
+            self._log.say("the kernel refused", reason=refused)
+        for skipped in outcome.skipped[:3]:
+            self._log.say("skipped a peer", lease=skipped.lease, reason=skipped.reason)
+
+    def _write(self, prepared: Prepared) -> None:
+        """Write subnet.env, now that the peers are programmed."""
+        content = SubnetEnv.of(
+            self._conf,
+            self._lease.subnets,
+            mtu=prepared.mtu,
+            ip_masq=self._settings.choices.ip_masq,
+        )
+        if content != self._written or not self._settings.subnet_file.exists():
+            subnet_env.write(self._settings.subnet_file, content)
+            self._written = content
+
+
+def _gathered(events: SimpleQueue[Event], patience: float) -> list[Event]:
+    """Return what has happened, the rest of a swarm included; maybe nothing."""
+    found = list[Event]()
+    try:
+        found.append(events.get(timeout=max(0.0, patience)))
+        until = time.monotonic() + _SWARM
+        while (left := until - time.monotonic()) > 0:
+            found.append(events.get(timeout=left))
+    except queue.Empty:
+        pass
+    return found
