@@ -8,31 +8,24 @@ that a crash left half made.
 import json
 import os
 import signal
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 
-from podnet import files, underlay
+from podnet import files, manager_process, underlay
 from podnet.cni import names
 from podnet.errors import PodnetError, TimedOutError, UsageError
-from podnet.kernel import namespaces, worlds
+from podnet.kernel import worlds
 from podnet.node import Node, Nodes
 from podnet.underlay import Shape
 
 BACKENDS = ("vxlan", "host-gw", "alloc")
 #: Where a Node finds what its cluster shares.
 SHARED = Path("/run/podnet-cluster")
-_STATE = Path("/var/lib/podnet-manager")
-_HEALTH = Path("/run/podnet-manager/health.sock")
 _CONF = Path("/etc/cni/net.d/10-cluster.conflist")
-_MANAGER = "podnet_manager.main"
-_PEERS = "podnet_manager_peers"
 _NETWORK, _IPV6_NETWORK = "10.244.0.0/16", "fd00:10:244::/48"
 _MOST_NODES = 250  # subnets of the network
 _GLANCE = 0.01
@@ -83,6 +76,13 @@ class Cluster:
         if self.dual_stack:
             conf |= {"EnableIPv6": True, "IPv6Network": _IPV6_NETWORK}
         return conf
+
+    @property
+    def options(self) -> list[str]:
+        """What its managers are told."""
+        said = ["--iface", "eth0", "--store", str(SHARED / "leases.db")]
+        said += ["--net-config", str(SHARED / "net-conf.json")]
+        return [*said, *(["--ip-masq"] if self.ip_masq else [])]
 
     def conflist(self) -> dict[str, object]:
         """Return the conflist of every Node."""
@@ -173,7 +173,7 @@ class Clusters:
                 finally:
                     os.close(tree)
                 node.run(_write, _CONF, json.dumps(cluster.conflist(), indent=2))
-                node.run(_start_manager, cluster)
+                node.run(manager_process.start, cluster.options)
 
         return make
 
@@ -183,8 +183,8 @@ class Clusters:
         deadline = time.monotonic() + patience
         for name in members:
             with self._nodes.open(name) as node:
-                reason = node.run(_await_manager, peers, deadline)
-                hint = node.run(_tail, _STATE / "log") if reason else ""
+                reason = node.run(manager_process.await_ready, peers, deadline)
+                hint = node.run(manager_process.log_tail) if reason else ""
             if reason:
                 message = f"the manager of Node {name} is not ready: {reason}"
                 raise TimedOutError(f"{message} (cluster {cluster.name})", hint)
@@ -213,14 +213,16 @@ class Clusters:
         found = list[dict[str, object]]()
         for member in self.load(name).members:
             with self._nodes.open(member) as node:
-                code, said = node.run(_ask, "/readyz")
-                lines = node.run(_read, Path("/run/flannel/subnet.env")).splitlines()
+                code, said = node.run(manager_process.ask, "/readyz")
+                lines = node.run(manager_process.read, Path("/run/flannel/subnet.env")).splitlines()
             environment = dict(line.split("=", 1) for line in lines if "=" in line)
             subnets = [environment.get(f"FLANNEL_{key}") for key in ("SUBNET", "IPV6_SUBNET")]
             found.append(
                 {
                     "name": member,
-                    "manager": "ready" if code == HTTP_OK else said.strip() or "does not run",
+                    "manager": "ready"
+                    if code == manager_process.OK
+                    else said.strip() or "does not run",
                     "subnets": [subnet for subnet in subnets if subnet],
                     "mtu": environment.get("FLANNEL_MTU", ""),
                 }
@@ -234,7 +236,7 @@ class Clusters:
             UsageError: There is none.
         """
         with self._nodes.open(node) as opened:
-            pids = opened.run(_managers)
+            pids = opened.run(manager_process.running)
         if not pids:
             raise UsageError(f"no manager runs on Node {node}", f"podnet cluster start {node}")
         for pid in pids:
@@ -258,9 +260,9 @@ class Clusters:
         """
         cluster, _ = self.of(node)
         with self._nodes.open(node) as opened:
-            if opened.run(_managers):
+            if opened.run(manager_process.running):
                 raise UsageError(f"the manager of Node {node} runs already")
-            opened.run(_start_manager, cluster)
+            opened.run(manager_process.start, cluster.options)
         self._await_ready(cluster, [node], patience=patience)
 
     def cut(self, node: str, *, restore: bool = False) -> None:
@@ -286,9 +288,6 @@ class Clusters:
         raise UsageError(f"Node {node} is in no cluster", "podnet cluster list")
 
 
-HTTP_OK = 200
-
-
 def _numbers(cluster: Cluster) -> Iterator[int]:
     return iter(range(1, cluster.nodes + 1))
 
@@ -309,78 +308,10 @@ def _check_name(name: str) -> None:
 _LONGEST_NAME = 50  # the Nodes' names are longer, and a hostname has 63
 
 
-def _start_manager(cluster: Cluster) -> int:
-    """Start a manager; runs on a thread of its Node, and returns the process ID."""
-    _STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-I", "-m", _MANAGER, "--iface", "eth0"]
-    command += ["--store", str(SHARED / "leases.db"), "--net-config", str(SHARED / "net-conf.json")]
-    command += ["--health", f"unix:{_HEALTH}", *(["--ip-masq"] if cluster.ip_masq else [])]
-    log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawn(
-        sys.executable,
-        command,
-        {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "PODNET_"))},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(_STATE / "log"), log, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-
-
-def _managers() -> list[int]:
-    """Return the managers that run in the calling thread's Node."""
-    inside = worlds.processes(namespaces.identity("/proc/thread-self/ns/uts"))
-    return [pid for pid in inside if _MANAGER in _read(Path(f"/proc/{pid}/cmdline"))]
-
-
 def _reap(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ChildProcessError):  # somebody else started it
             os.waitpid(pid, os.WNOHANG)
-
-
-def _await_manager(peers: int | None, deadline: float) -> str:
-    """Wait until the manager of the calling thread's Node is ready, and knows so many peers.
-
-    Returns:
-        Why it is not, "" when it is.
-    """
-    while True:
-        code, said = _ask("/readyz")
-        if code == HTTP_OK:
-            if peers is None or f"\n{_PEERS} {peers}\n" in _ask("/metrics")[1]:
-                return ""
-            said = f"it does not know all of {peers} peers"
-        if time.monotonic() > deadline:
-            return said.strip()
-        time.sleep(_GLANCE)
-
-
-def _ask(path: str) -> tuple[int, str]:
-    """Ask the manager of the calling thread's Node; code 0: it does not answer."""
-    with closing(HTTPConnection("localhost", timeout=_PATIENCE)) as connection:
-        try:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(_PATIENCE)
-            connection.sock.connect(str(_HEALTH))
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        except OSError as exc:
-            return 0, f"it does not answer: {exc.strerror or exc}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:  # there is none, or not any more
-        return ""
-
-
-def _tail(path: Path) -> str:
-    return "\n  ".join(_read(path).splitlines()[-3:])
 
 
 def _write(path: Path, text: str) -> None:
