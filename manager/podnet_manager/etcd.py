@@ -106,7 +106,7 @@ class Etcd:
             page = _read(answer, _entries)
             found += page.entries
             revision = int(str(body.setdefault("revision", str(page.revision))))
-            if not _read(answer, lambda fields: fields.flag("more")):
+            if not page.entries or not _read(answer, lambda fields: fields.flag("more")):
                 return Entries(revision, found)
             body["key"] = _text(found[-1].key + b"\0")
 
@@ -182,10 +182,14 @@ class Etcd:
             undo.callback(stream.close)
             _read(first, _check)
             # etcd would wait for it, maybe for ever: it was set up anew, or from a backup.
-            if _read(first, _revision) < after:
+            # Or this member is only late, and all of them together know better.
+            if _read(first, _revision) < after and self._revision(prefix) < after:
                 raise CompactedError(f"etcd {stream.endpoint} has not come to revision {after}")
             undo.pop_all()
         return Watch(stream)
+
+    def _revision(self, key: bytes) -> int:
+        return _read(self._gateway.ask("/v3/kv/range", {"key": _text(key)}), _revision)
 
 
 class Watch:

@@ -226,7 +226,7 @@ class Gateway:
     def _open(
         self, endpoint: Endpoint, deadline: float, path: str, body: Mapping[str, object]
     ) -> tuple[Stream, Fields]:
-        self._token = ""  # for a stale one a stream says that nothing is permitted
+        self._token = ""  # that one is stale, a stream says in words only
         # Of a member that has lost the others, we want an error and not silence.
         headers = self._identity(endpoint, deadline) | {"Grpc-Metadata-hasleader": "true"}
         connection = Connection(endpoint, self._tls, deadline=deadline)

@@ -24,6 +24,8 @@ from podnet_manager.netconf import parse
 from podnet_manager.store import Change, CompactedError, StoreError
 from podnet_manager.store_etcd import EtcdStore
 
+pytestmark = pytest.mark.root
+
 LONG = 60.0
 PATIENCE = 20.0
 HOUR = 3600.0
