@@ -137,8 +137,9 @@ class _File:
 
     def spelled(self, at: _Where, key: str) -> str:
         """Return how the file spells *key* of the object *at*: its case is no matter."""
-        of_object = (w[-1] for w in self.places if w[:-1] == at and isinstance(w[-1], str))
-        return next((name for name in of_object if name.casefold() == key.casefold()), key)
+        folded, depth = key.casefold(), len(at)
+        below = (str(w[depth]) for w in self.places if len(w) == depth + 1 and w[:depth] == at)
+        return next((name for name in below if name.casefold() == folded), key)
 
 
 def _walk(node: yaml.Node, where: _Where, found: dict[_Where, _Place]) -> None:

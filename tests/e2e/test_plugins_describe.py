@@ -1,6 +1,7 @@
 """What plugins say of themselves, and what follows: describe, lint, a schema for editors."""
 
 import json
+import sys
 
 import pytest
 from jsonschema import Draft7Validator
@@ -136,3 +137,62 @@ def test_the_schema_of_conflists_accepts_and_refuses_what_the_plugins_do(podnet,
     assert mistakes({"bridge": "no type"}) == [["plugins", 0]]
     assert mistakes(ptp, cniVersion="7") == [["cniVersion"]]
     assert mistakes(ptp, plugin=[]) == [[]]
+
+
+_IPAM = f"""#!{sys.executable}
+from dataclasses import dataclass
+from podnet.cni.result import Result
+from podnet_plugins.schema import capability, key
+from podnet_plugins.skel import Plugin, run
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    pool: str = key(doc="Where the addresses are from.")
+    spare: int = key(0, least=0, most=9)
+    ips: tuple[str, ...] = capability("ips", ())
+
+run(Plugin("pool", lambda call: Result(), config=Config, section="ipam"))
+"""
+
+
+@pytest.fixture
+def pool(stub):
+    """An IPAM plugin that declares its keys."""
+    path = stub("pool")
+    path.write_text(_IPAM)
+    return path
+
+
+def test_the_keys_of_an_ipam_plugin_stand_in_its_section(podnet, pool, tmp_path):
+    path = tmp_path / "one.conf"
+    path.write_text(
+        '{"cniVersion": "1.0.0", "name": "one", "type": "ptp",\n'
+        ' "capabilities": {"ips": true, "mac": true},\n'
+        ' "IPAM": {"type": "pool", "Spare": 10, "pol": "a"}}'
+    )
+
+    assert podnet("lint", path, status=2).stdout.splitlines() == [
+        f"{path}:2:32: warning: ptp: capabilities has no key mac",
+        "  known: ips",
+        f"{path}:3:2: error: ptp: IPAM.pool is missing",
+        f"{path}:3:27: error: ptp: IPAM.Spare must be at most 9, not 10",
+        f"{path}:3:40: warning: ptp: IPAM has no key pol",
+        "  did you mean pool?",
+    ]
+    assert ["section", "ipam"] in [
+        line.split() for line in podnet("plugins", "describe", "pool").stdout.splitlines()
+    ]
+
+
+def test_editors_know_the_keys_of_an_ipam_plugin_too(podnet, pool):
+    made = json.loads(podnet("plugins", "schema").stdout)
+    Draft7Validator.check_schema(made)
+
+    def accepts(**ipam: object) -> bool:
+        ptp = {"type": "ptp", "capabilities": {"ips": True}, "ipam": {"type": "pool"} | ipam}
+        return Draft7Validator(made).is_valid({"name": "n", "plugins": [ptp]})
+
+    assert accepts(pool="a", spare=9)
+    assert not accepts()
+    assert not accepts(pool="a", spare=10)
+    assert not accepts(pool="a", other=1)
