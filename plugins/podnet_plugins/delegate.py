@@ -1,12 +1,16 @@
-"""IPAM delegation: run the plugin that manages addresses, as its caller was run (SPEC section 4).
+"""Delegation: run another plugin as its caller was run (SPEC section 4).
 
-Same environment, same stdin, found in CNI_PATH; its error objects pass through unchanged.
+``add(call)`` and its like run the IPAM plugin of the configuration, with the same stdin.
+``add(call, config)`` and its like run the plugin that *config* is for: any plugin, with any
+configuration, as flannel runs bridge; what the runtime said is put in where *config* does not
+say it itself.  Either way: same environment, found in CNI_PATH, error objects unchanged.
 One that turns out to be podnet's own is called here, not started: an interpreter's start
 is longer than all of its work.
 """
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -71,47 +75,68 @@ def _error(plugin: str, status: int, stdout: bytes, stderr: bytes) -> CniError:
         return CniError(f"plugin {plugin} failed with exit status {status}", shown[:400])
 
 
-def add(call: Call) -> Result:
-    """Have the IPAM plugin assign addresses.
+def add(call: Call, config: Mapping[str, object] | None = None) -> Result:
+    """Have the IPAM plugin assign addresses, or the plugin of *config* make an attachment.
 
     Raises:
-        CniError: It failed, or assigned none.
+        CniError: It failed, or an IPAM plugin assigned none.
     """
-    answer = run(call, Verb.ADD, call.ipam_type)
-    result = Result.from_wire(answer, default_version=call.cni_version)
-    if not result.ips:
+    plugin, asked = _delegate(call, config)
+    result = Result.from_wire(run(asked, Verb.ADD, plugin), default_version=call.cni_version)
+    if config is None and not result.ips:
         raise CniError("IPAM plugin returned missing IP config")
     return result
 
 
-def delete(call: Call) -> None:
-    """Have the IPAM plugin release addresses, if there is one."""
-    if call.ipam_type:
-        run(call, Verb.DEL, call.ipam_type)
+def delete(call: Call, config: Mapping[str, object] | None = None) -> None:
+    """Have the delegate remove or release what it made, if there is one."""
+    plugin, asked = _delegate(call, config)
+    if plugin:
+        run(asked, Verb.DEL, plugin)
 
 
-def check(call: Call) -> None:
-    """Have the IPAM plugin check its addresses, if there is one."""
-    if call.ipam_type:
-        run(call, Verb.CHECK, call.ipam_type)
+def check(call: Call, config: Mapping[str, object] | None = None) -> None:
+    """Have the delegate check what it made, if there is one."""
+    plugin, asked = _delegate(call, config)
+    if plugin:
+        run(asked, Verb.CHECK, plugin)
 
 
-def gc(call: Call) -> None:
-    """Have the IPAM plugin release what is not in use, if there is one that can."""
-    if call.ipam_type:
-        _run_if_known(call, Verb.GC)
+def gc(call: Call, config: Mapping[str, object] | None = None) -> None:
+    """Have the delegate remove what is not in use, if there is one that can."""
+    _run_if_known(call, config, Verb.GC)
 
 
-def status(call: Call) -> None:
-    """Ask the IPAM plugin whether it could assign addresses, if there is one that can tell."""
-    if call.ipam_type:
-        _run_if_known(call, Verb.STATUS)
+def status(call: Call, config: Mapping[str, object] | None = None) -> None:
+    """Ask the delegate whether an ADD could succeed, if there is one that can tell."""
+    _run_if_known(call, config, Verb.STATUS)
 
 
-def _run_if_known(call: Call, verb: Verb) -> None:
+def _run_if_known(call: Call, config: Mapping[str, object] | None, verb: Verb) -> None:
     """GC and STATUS are younger than most plugins; one that does not know them has no say."""
+    plugin, asked = _delegate(call, config)
+    if not plugin:
+        return
     try:
-        run(call, verb, call.ipam_type)
+        run(asked, verb, plugin)
     except CniError as exc:
         if exc.msg != f"unknown CNI_COMMAND: {verb}":
             raise
+
+
+def _delegate(call: Call, config: Mapping[str, object] | None) -> tuple[str, Call]:
+    """Return whom to run and what to ask it."""
+    if config is None:
+        return call.ipam_type, call
+    plugin = Fields(config).text("type")
+    names.check_plugin_type(plugin)
+    whole = {**_said_by_the_runtime(call), **config}
+    return plugin, replace(call, stdin=wire.dumps(whole).encode())
+
+
+def _said_by_the_runtime(call: Call) -> dict[str, object]:
+    """Return what a delegate must be told whoever wrote its configuration (SPEC section 3)."""
+    said: dict[str, object] = {"cniVersion": call.cni_version, "name": call.network}
+    keys = {key: call.config.get(key) for key in ("runtimeConfig", "prevResult")}
+    keys |= {key: call.config.get(key) for key in call.config.values if key.startswith("cni.dev/")}
+    return said | {key: value for key, value in keys.items() if value is not None}

@@ -19,7 +19,10 @@ def main() -> None:
         sys.stdout.write(json.dumps({"code": 50, "msg": say}) + "\n")
         sys.exit(1)
     sys.path[0:0] = _roots(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib costs 5 ms
-    module = import_module("podnet_plugins." + sys.argv[1].replace("-", "_"))
+    plugin = sys.argv[1]
+    module = import_module("podnet_plugins." + plugin.replace("-", "_"))
+    # As if the plugin's executable had been Python itself.
+    sys.argv[:2] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", plugin)]  # noqa: PTH100, PTH118, PTH120
     module.main()
 
 

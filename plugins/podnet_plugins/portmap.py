@@ -189,7 +189,16 @@ def _as_cni_error() -> Iterator[None]:
         raise CniError(f"portmap: {exc.message}", exc.hint) from exc
 
 
-PLUGIN = Plugin("portmap", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "portmap",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Forwards ports of the host to the container.",
+    config=PortmapConfig,
+)
 
 
 def main() -> None:

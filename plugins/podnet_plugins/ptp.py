@@ -126,7 +126,16 @@ def status(call: Call) -> None:
     delegate.status(call)
 
 
-PLUGIN = Plugin("ptp", add=add, check=check, delete=delete, gc=gc, status=status)
+PLUGIN = Plugin(
+    "ptp",
+    add=add,
+    check=check,
+    delete=delete,
+    gc=gc,
+    status=status,
+    about="Links a container to the host, which routes for it.",
+    config=PtpConfig,
+)
 
 
 def main() -> None:

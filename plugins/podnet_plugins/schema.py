@@ -33,7 +33,7 @@ _READERS: Mapping[object, Callable[[Fields, str], object]] = {
 }
 
 
-def key(
+def key(  # noqa: PLR0913  the words of a declaration, all but one by name
     default: Any = MISSING,
     *,
     name: str = "",
@@ -41,6 +41,7 @@ def key(
     least: int | None = None,
     most: int | None = None,
     choices: tuple[str, ...] = (),
+    example: object = None,
 ) -> Any:
     """Declare a key of the configuration.
 
@@ -51,9 +52,10 @@ def key(
         least: The smallest number allowed.
         most: The largest.
         choices: The strings allowed.
+        example: A value to show who meets the plugin for the first time.
     """
     bounds = {"name": name, "doc": doc, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=bounds)
+    return field(default=default, metadata=bounds | {"example": example})
 
 
 def capability(name: str, default: Any, *, doc: str = "") -> Any:
@@ -84,13 +86,18 @@ def schema(kind: type) -> JsonSchema:
     """Return the JSON Schema of a configuration's own keys; others are allowed beside them."""
     declared = fields(kind)
     keys = [one for one in declared if not _is_capability(one)]
-    capabilities = {_json_name(one): {"type": "boolean"} for one in declared if _is_capability(one)}
+    asked_for = {name: {"type": "boolean"} for name in capabilities(kind)}
     properties: JsonSchema = {_json_name(one): _field_schema(one) for one in keys}
-    if capabilities:
-        properties["capabilities"] = {"type": "object", "properties": capabilities}
+    if asked_for:
+        properties["capabilities"] = {"type": "object", "properties": asked_for}
     made: JsonSchema = {"type": "object", "properties": properties}
     required = [_json_name(one) for one in keys if one.default is MISSING]
     return made | ({"required": required} if required else {})
+
+
+def capabilities(kind: type) -> JsonSchema:
+    """Return the JSON Schema of each capability argument, by its name."""
+    return {_json_name(one): _field_schema(one) for one in fields(kind) if _is_capability(one)}
 
 
 def _value(one: "Field[Any]", config: Fields) -> object:
@@ -143,6 +150,7 @@ def _field_schema(one: "Field[Any]") -> JsonSchema:
         "maximum": one.metadata.get("most"),
         "enum": list(one.metadata.get("choices") or ()),
         "default": one.default if isinstance(one.default, str | int | bool) else None,
+        "examples": [one.metadata["example"]] if one.metadata.get("example") is not None else [],
     }
     return made | {name: value for name, value in bounds.items() if value not in (None, "", [])}
 

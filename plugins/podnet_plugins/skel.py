@@ -4,10 +4,14 @@ A plugin is one function per verb and one line that runs them::
 
     run(Plugin("example", add=add, check=check, delete=delete))
 
-The skeleton owns the environment, stdin, versions, stdout and exit status; stdout is the
-protocol, so nothing else may write to it.  The order of the checks and their codes are
-those of the reference's skel (containernetworking/cni, pkg/skel), but for one: whether
-CNI_NETNS is the plugin's own namespace is checked before any work, not after it.
+The skeleton owns the environment, stdin, versions, stdout and exit status.  stdout is the
+protocol: whatever else the plugin or its children print goes to stderr.  The order of the
+checks and their codes are those of the reference's skel (containernetworking/cni, pkg/skel),
+but for one: whether CNI_NETNS is the plugin's own namespace is checked before any work, not
+after it.
+
+What a plugin says of itself (``--describe``, or when it is run by hand) is in
+:mod:`podnet_plugins.describe`, which no runtime's call loads.
 """
 
 import os
@@ -29,6 +33,8 @@ from podnet.cni.result import Result
 from podnet.cni.versions import PluginVersions, Verb
 from podnet.cni.wire import Fields
 
+#: The argument that asks a plugin to print what it is, as JSON, and to do nothing else.
+DESCRIBE = "--describe"
 _TRUE = {"1", "true"}
 _OWN_NETNS = "/proc/self/ns/net"
 
@@ -116,8 +122,10 @@ class Plugin:
         status: Raises code 50 or 51 when an ADD could not succeed.
         versions: The spec versions it speaks.
         about: What it is, in one sentence.
-        config: Its keys, a dataclass of :mod:`podnet_plugins.schema`; ``None``: it has none.
+        config: Its keys, a dataclass of :mod:`podnet_plugins.schema`; ``None``: it declares none.
         section: Where in the configuration they stand: "ipam" for who manages addresses.
+        chained: It changes what a plugin before it made: ADD and CHECK without prevResult
+            are refused.
     """
 
     name: str
@@ -130,35 +138,47 @@ class Plugin:
     about: str = ""
     config: type | None = None
     section: str = ""
+    chained: bool = False
 
 
 def run(plugin: Plugin) -> NoReturn:
     """Be *plugin* for one call, and exit."""
-    environment = dict(os.environ)
-    if not environment.get("CNI_COMMAND"):
-        spoken = ", ".join(plugin.versions)
-        sys.stderr.write(
-            f"CNI {plugin.name} plugin (podnet)\nCNI protocol versions supported: {spoken}\n"
-            "It is run by a container runtime, with CNI_COMMAND set and a configuration on stdin.\n"
-        )
-        sys.exit(0)
+    if DESCRIBE in sys.argv[1:] or not os.environ.get("CNI_COMMAND"):
+        _introduce(plugin)
+    protocol = _taken_from_everybody_else()
     try:
-        answer = respond(plugin, environment, sys.stdin.buffer.read)
+        answer = respond(plugin, dict(os.environ), sys.stdin.buffer.read)
     except CniError as exc:
-        _print(exc.to_wire(), indent=4)
-        sys.exit(1)
+        _refuse(protocol, exc)
     except OSError as exc:
-        _print(CniError(_sentence(exc)).to_wire(), indent=4)
-        sys.exit(1)
-    except Exception as exc:  # noqa: BLE001  a defect of ours must reach the runtime as an error, too
+        _refuse(protocol, CniError(_sentence(exc)))
+    except (Exception, SystemExit) as exc:  # noqa: BLE001  a defect must reach the runtime, too
         import traceback  # noqa: PLC0415  only for a defect
 
         traceback.print_exc()
-        _print(CniError(f"{type(exc).__name__}: {exc}").to_wire(), indent=4)
-        sys.exit(1)
+        _refuse(protocol, CniError(f"{type(exc).__name__}: {exc}"))
     if answer is not None:
-        _print(answer)
+        _print(protocol, answer)
     sys.exit(0)
+
+
+def _introduce(plugin: Plugin) -> NoReturn:
+    """Say what *plugin* is: to a program on stdout, to a person on stderr."""
+    from podnet_plugins import describe  # noqa: PLC0415  no runtime's call needs it
+
+    if DESCRIBE in sys.argv[1:]:
+        sys.stdout.write(wire.dumps(describe.description(plugin)) + "\n")
+    else:
+        sys.stderr.write(describe.introduction(plugin, sys.argv[0]))
+    sys.exit(0)
+
+
+def _taken_from_everybody_else() -> int:
+    """Return stdout's descriptor, and let whatever else is printed from here on go to stderr."""
+    sys.stdout.flush()
+    protocol = os.dup(1)
+    os.dup2(2, 1)
+    return protocol
 
 
 def respond(
@@ -188,6 +208,8 @@ def respond(
     call = _call(plugin, verb, environment, stdin)
     if verb in {Verb.ADD, Verb.DEL}:
         _refuse_own_netns(environment)
+    if plugin.chained and verb in {Verb.ADD, Verb.CHECK}:
+        call.require_chained()
     functions: dict[Verb, Callable[[Call], Result | None]] = {
         Verb.ADD: plugin.add,
         Verb.CHECK: plugin.check,
@@ -196,7 +218,11 @@ def respond(
         Verb.STATUS: plugin.status,
     }
     result = functions[verb](call)
-    return None if result is None else convert(result, call.cni_version).to_wire()
+    if verb is not Verb.ADD:
+        return None
+    if not isinstance(result, Result):
+        raise CniError(f"{plugin.name}: ADD made no result", f"it returned {result!r}")
+    return convert(result, call.cni_version).to_wire()
 
 
 def _require(verb: Verb, environment: Mapping[str, str]) -> None:
@@ -299,5 +325,11 @@ def _sentence(exc: OSError) -> str:
     return f"{exc.filename}: {text}" if exc.filename else text
 
 
-def _print(value: Mapping[str, object], *, indent: int | None = None) -> None:
-    sys.stdout.write(wire.dumps(value, indent=indent) + "\n")
+def _refuse(protocol: int, error: CniError) -> NoReturn:
+    _print(protocol, error.to_wire(), indent=4)
+    sys.exit(1)
+
+
+def _print(protocol: int, value: Mapping[str, object], *, indent: int | None = None) -> None:
+    with open(protocol, "w", encoding="utf-8") as stdout:
+        stdout.write(wire.dumps(value, indent=indent) + "\n")

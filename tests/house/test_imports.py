@@ -45,6 +45,16 @@ def test_a_plugin_loads_no_netlink_library(plugin: str) -> None:
     assert not {"pyroute2", "asyncio", "typer", "nsenter"} & loaded
 
 
+@pytest.mark.parametrize("rare", ["podnet_plugins.describe", "traceback", "shlex"])
+def test_a_plugin_loads_nothing_that_a_call_does_not_need(rare: str) -> None:
+    bare = "import sys; sys.path[:0] = ['runtime', 'plugins']; import podnet_plugins.static"
+    code = f"{bare}; print('\\n'.join(sys.modules))"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert rare not in done.stdout.split()
+
+
 @pytest.mark.parametrize(
     "path",
     sorted(

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -151,12 +151,13 @@ class Host:
         environment: Mapping[str, str],
         *,
         directory: str | Path = OURS,
+        arguments: Sequence[str] = (),
     ) -> Answer:
         """Run a plugin with exactly these CNI_* variables."""
         others = {k: v for k, v in os.environ.items() if not k.startswith("CNI_")}
         done = self.node.run(
             subprocess.run,
-            [str(Path(directory, plugin))],
+            [str(Path(directory, plugin)), *arguments],
             input=config if isinstance(config, str) else json.dumps(config),
             capture_output=True,
             text=True,

@@ -7,7 +7,7 @@ import json
 import sys
 from ipaddress import ip_interface
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -439,8 +439,151 @@ def test_what_a_plugin_logs_is_on_stderr_and_the_result_alone_on_stdout(host, tm
     assert (answer.stderr, answer.result) == ("busy\n", {"cniVersion": "1.1.0"})
 
 
-def _run_plugin(host: Any, tmp_path: Path, body: str) -> Any:
-    """Run a plugin whose ADD is *body*, written with the skeleton as anybody would."""
+def test_nothing_but_the_result_reaches_stdout(host, tmp_path):
+    """Neither a print(), now or left in a buffer, nor what a child of the plugin prints."""
+    body = "print('mine'); import os; os.system('echo a child'); return Result()"
+
+    answer = _run_plugin(host, tmp_path, body)
+
+    assert answer.result == {"cniVersion": "1.1.0"}
+    assert sorted(answer.stderr.splitlines()) == ["a child", "mine"]
+
+
+def test_an_error_is_alone_on_stdout_too(host, tmp_path):
+    answer = _run_plugin(host, tmp_path, "print('mine'); raise OSError('broken')")
+
+    assert answer.error == {"code": 999, "msg": "broken"}
+    assert answer.stderr == "mine\n"
+
+
+def test_a_plugin_that_exits_by_itself_has_not_succeeded(host, tmp_path):
+    answer = _run_plugin(host, tmp_path, "raise SystemExit(0)")
+
+    assert answer.error == {"code": 999, "msg": "SystemExit: 0"}
+
+
+@pytest.mark.parametrize("returned", [None, {"cniVersion": "1.0.0"}])
+def test_an_add_without_a_result_is_an_error(returned):
+    assert _refusal("ADD", add=lambda call: returned) == (999, "probe: ADD made no result")
+
+
+def test_only_add_prints_what_it_returns():
+    for verb in VERBS[1:]:
+        function = {"DEL": "delete"}.get(verb, verb.lower())
+        chatty: dict[str, Any] = {function: lambda call: Result()}
+        assert _respond(verb, **chatty) is None
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK"])
+def test_a_chained_plugin_is_refused_without_a_plugin_before_it(verb):
+    probe = Probe()
+
+    assert _refusal(verb, probe=probe, chained=True) == (7, "must be called as chained plugin")
+    assert probe.calls == []
+    _respond(verb, {"prevResult": {"cniVersion": "1.1.0"}}, probe=probe, chained=True)
+    assert len(probe.calls) == 1
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC", "STATUS"])
+def test_what_a_chained_plugin_made_can_be_removed_without_a_prev_result(verb):
+    assert _respond(verb, chained=True) is None
+
+
+# What a plugin says of itself
+
+
+def test_a_plugin_describes_itself_without_touching_stdin(host, tmp_path):
+    answer = _described(host, tmp_path, {})
+
+    assert answer.stderr == ""
+    assert answer.result | {"versions": [], "schema": {}} == {
+        "apiVersion": "podnet/v1",
+        "kind": "PluginDescription",
+        "type": "probe",
+        "about": "Probes.",
+        "versions": [],
+        "section": "ipam",
+        "chained": True,
+        "keys": [
+            {
+                "name": "howMany",
+                "type": "integer",
+                "doc": "Of them.",
+                "default": 1,
+                "least": 0,
+                "most": 9,
+            },
+            {"name": "who", "type": "list of string", "doc": "", "required": True},
+            {"name": "kind", "type": "string", "doc": "", "default": "a", "choices": ["a", "b"]},
+        ],
+        "capabilities": [{"name": "mac", "type": "string", "doc": "Asked for."}],
+        "schema": {},
+    }
+    schema = cast("dict[str, Any]", answer.result["schema"])
+    assert (schema["title"], schema["required"]) == ("probe", ["who"])
+    assert schema["properties"]["capabilities"]["properties"] == {"mac": {"type": "boolean"}}
+
+
+@pytest.mark.parametrize("command", ["ADD", "VERSION", "nonsense"])
+def test_who_asks_for_a_description_gets_it_whatever_the_command(host, tmp_path, command):
+    answer = _described(host, tmp_path, {"CNI_COMMAND": command})
+
+    assert answer.result["kind"] == "PluginDescription"
+
+
+def test_run_by_hand_a_plugin_says_what_it_is_and_how_it_wants_to_be_called(host, tmp_path):
+    _write_described(tmp_path)
+    answer = host.run("probe", "", {}, directory=tmp_path)
+
+    assert (answer.status, answer.stdout) == (0, "")
+    lines = answer.stderr.splitlines()
+    assert lines[0] == "CNI probe plugin (podnet)"
+    assert lines[2] == "Probes."
+    assert "  howMany (integer, at least 0, at most 9, default 1)  Of them." in lines
+    assert "  who (list of string, required)" in lines
+    assert "  mac (string)  Asked for." in lines
+    assert f"  CNI_COMMAND=VERSION {tmp_path}/probe" in lines
+    assert '"ipam":{"type":"probe","who":["you"]}' in answer.stderr
+
+
+def test_a_plugin_of_ours_describes_itself_as_an_executable_too(host):
+    described = host.run("portmap", "", {}, arguments=("--describe",)).result
+
+    assert described["type"] == "portmap"
+    keys = cast("list[dict[str, object]]", described["keys"])
+    assert {"snat", "backend"} <= {row["name"] for row in keys}
+
+
+_DESCRIBED = """
+from dataclasses import dataclass
+from podnet_plugins.schema import capability, key
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    how_many: int = key(1, least=0, most=9, doc="Of them.")
+    who: tuple[str, ...] = key(example=["you"])
+    kind: str = key("a", choices=("a", "b"))
+    mac: str = capability("mac", "", doc="Asked for.")
+
+plugin = skel.Plugin("probe", add, about="Probes.", config=Config, section="ipam", chained=True)
+skel.run(plugin)
+"""
+
+
+def _write_described(tmp_path: Path) -> Path:
+    return _write_plugin(tmp_path, "pass", _DESCRIBED)
+
+
+def _described(host: Any, tmp_path: Path, environment: dict[str, str]) -> Any:
+    _write_described(tmp_path)
+    unread, arguments = "this is not read", ("--describe",)
+    return host.run("probe", unread, environment, directory=tmp_path, arguments=arguments)
+
+
+def _write_plugin(
+    tmp_path: Path, body: str, ending: str = "skel.run(skel.Plugin('probe', add=add))\n"
+) -> Path:
+    """Write a plugin whose ADD is *body*, with the skeleton as anybody would."""
     roots = [str(Path(str(module.__file__)).parents[1]) for module in (podnet, podnet_plugins)]
     plugin = tmp_path / "probe"
     plugin.write_text(
@@ -449,8 +592,14 @@ def _run_plugin(host: Any, tmp_path: Path, body: str) -> Any:
         "from podnet.cni.result import Result\n"
         "from podnet_plugins import skel\n"
         f"def add(call): {body}\n"
-        "skel.run(skel.Plugin('probe', add=add))\n"
+        f"{ending}"
     )
     plugin.chmod(0o755)
+    return plugin
+
+
+def _run_plugin(host: Any, tmp_path: Path, body: str) -> Any:
+    """Run a plugin whose ADD is *body*."""
+    _write_plugin(tmp_path, body)
     environment = ENVIRONMENT | {"CNI_COMMAND": "ADD"}
     return host.run("probe", CONFIG, environment, directory=tmp_path)
