@@ -165,7 +165,9 @@ class ProcessExecutor:
         environment["TRACEPARENT"] = traceparent = self._trace_context()
         request = request_bytes(invocation)
         try:
-            child = self._start(binary, environment, deadline=clock + self.timeout)
+            child = self._start(
+                binary, environment, invocation.arguments, deadline=clock + self.timeout
+            )
         except OSError as exc:
             return Outcome(
                 invocation=invocation,
@@ -191,15 +193,22 @@ class ProcessExecutor:
             traceparent=traceparent,
         )
 
-    def _start(self, binary: Path, environment: Mapping[str, str], *, deadline: float) -> Talking:
+    def _start(
+        self,
+        binary: Path,
+        environment: Mapping[str, str],
+        arguments: Sequence[str],
+        *,
+        deadline: float,
+    ) -> Talking:
         """Start the plugin; wait while its file is being written."""
-        if self.host is not None and self.host.has(binary):
+        if self.host is not None and self.host.has(binary) and not arguments:
             with suppress(OSError):  # the host is gone, or cannot be: an interpreter will do
                 return self.host.start(binary.name, environment, self.keep_open)
         waits = iter(_BUSY_WAITS)
         while True:
             try:
-                return Child(binary, environment, self.keep_open)
+                return Child(binary, environment, self.keep_open, arguments)
             except OSError as exc:
                 wait = next(waits, None)
                 if exc.errno != errno.ETXTBSY or wait is None or time.monotonic() + wait > deadline:

@@ -1,22 +1,25 @@
 """A conflist's mistakes, each with its place in the file and what to do about it.
 
 Knows what people get wrong; the spec's own rules are :mod:`podnet.cni`'s, and their
-violations are found by reading the file as the runtime does.
+violations are found by reading the file as the runtime does.  Which keys a plugin has, the
+plugin says itself (:mod:`podnet.description`).
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import yaml
 
-from podnet import confdir
+from podnet import confdir, conflist_schema, shapes
 from podnet.cni.config import LIST_KEYS, Network, PluginConfig
+from podnet.cni.wire import Fields
 from podnet.confdir import BadFileError
-from podnet.errors import UsageError
-from podnet.execute import ProcessExecutor
+from podnet.description import Catalogue, Description
+from podnet.errors import PodnetError, UsageError
+from podnet.shapes import Shape
 
 #: Plugins that do nothing for a pod unless a capability argument reaches them.
 NEEDED_CAPABILITIES = {"portmap": "portMappings", "bandwidth": "bandwidth"}
@@ -62,12 +65,12 @@ _Place = tuple[int, int]
 _Where = tuple[str | int, ...]
 
 
-def lint(path: Path, plugin_path: Sequence[str]) -> list[Finding]:
+def lint(path: Path, catalogue: Catalogue) -> list[Finding]:
     """Return the mistakes of one configuration file, the first line first.
 
     Args:
         path: The file.
-        plugin_path: Where plugins are looked for.
+        catalogue: Finds plugins, and knows what they are.
     """
     try:
         network = confdir.load(path)
@@ -87,7 +90,7 @@ def lint(path: Path, plugin_path: Sequence[str]) -> list[Finding]:
         *_keys(file),
         *_version(file, network),
         *_plugins(file, network),
-        *_missing(file, network, ProcessExecutor(path=tuple(plugin_path))),
+        *_chain(file, network, catalogue),
         *_shadowed(file, network),
     ]
     return sorted(findings, key=lambda finding: (finding.line, finding.column))
@@ -126,6 +129,17 @@ class _File:
         return Finding(
             path=self.path, line=line, column=column, severity=severity, message=message, hint=hint
         )
+
+    def plugin(self, index: int) -> _Where:
+        """Return where a plugin's object is; in no place if it is a sibling's file."""
+        of_list = ("plugins", index) in self.places or self.path.suffix == ".conflist"
+        return ("plugins", index) if of_list else ()
+
+    def spelled(self, at: _Where, key: str) -> str:
+        """Return how the file spells *key* of the object *at*: its case is no matter."""
+        folded, depth = key.casefold(), len(at)
+        below = (str(w[depth]) for w in self.places if len(w) == depth + 1 and w[:depth] == at)
+        return next((name for name in below if name.casefold() == folded), key)
 
 
 def _walk(node: yaml.Node, where: _Where, found: dict[_Where, _Place]) -> None:
@@ -170,7 +184,7 @@ def _version(file: _File, network: Network) -> Iterator[Finding]:
 
 def _plugins(file: _File, network: Network) -> Iterator[Finding]:
     for index, plugin in enumerate(network.plugins):
-        at: _Where = ("plugins", index) if ("plugins", index) in file.places else ()
+        at = file.plugin(index)
         for key in plugin.reserved_keys:
             message = f"{key} is the runtime's to set: what the file says is not passed on"
             yield file.finding((*at, key), message, "remove it")
@@ -178,31 +192,55 @@ def _plugins(file: _File, network: Network) -> Iterator[Finding]:
             if at and key in plugin.config:
                 message = f"{key} of a plugin in a list is overwritten with the list's"
                 yield file.finding((*at, key), message, "remove it")
-        yield from _role(file, (*at, "type"), plugin, first=index == 0)
+        yield from _role(file, (*at, "type"), plugin)
 
 
-def _role(file: _File, where: _Where, plugin: PluginConfig, *, first: bool) -> Iterator[Finding]:
+def _role(file: _File, where: _Where, plugin: PluginConfig) -> Iterator[Finding]:
     needed = NEEDED_CAPABILITIES.get(plugin.type)
     static = "runtimeConfig" in plugin.config or "ingressRate" in plugin.config
     if needed and needed not in plugin.capabilities and not static:
         hint = f'add "capabilities": {{"{needed}": true}}'
         yield file.finding(where, f"{plugin.type} without its capability does nothing", hint)
-    if first and plugin.type in CHAINED:
-        message = f"{plugin.type} must be called as a chained plugin, and is the first one"
-        hint = "put the plugin that makes the interface first"
-        yield file.finding(where, message, hint, Severity.ERROR)
 
 
-def _missing(file: _File, network: Network, executor: ProcessExecutor) -> Iterator[Finding]:
+def _chain(file: _File, network: Network, catalogue: Catalogue) -> Iterator[Finding]:
+    """What only the plugins themselves know: whether they are there, and what they want."""
     for index, plugin in enumerate(network.plugins):
-        wanted: list[tuple[str, _Where]] = [(plugin.type, ("plugins", index, "type"))]
+        at = file.plugin(index)
+        described = yield from _described(file, (*at, "type"), plugin.type, catalogue)
+        manager = None
         if plugin.ipam_type:
-            wanted.append((plugin.ipam_type, ("plugins", index, "ipam", "type")))
-        for name, where in wanted:
-            try:
-                executor.find(name)
-            except UsageError as exc:
-                yield file.finding(where, exc.message, exc.hint, Severity.ERROR)
+            place = (*at, file.spelled(at, "ipam"), "type")
+            manager = yield from _described(file, place, plugin.ipam_type, catalogue)
+        if index == 0 and (plugin.type in CHAINED or (described and described.chained)):
+            message = f"{plugin.type} must be called as a chained plugin, and is the first one"
+            hint = "put the plugin that makes the interface first"
+            yield file.finding((*at, "type"), message, hint, Severity.ERROR)
+        if described is not None and (manager is not None or not plugin.ipam_type):
+            yield from _keys_of(file, at, plugin, conflist_schema.of_plugin(described, manager))
+
+
+def _described(
+    file: _File, where: _Where, plugin: str, catalogue: Catalogue
+) -> Generator[Finding, None, Description | None]:
+    try:
+        return catalogue.get(plugin)
+    except UsageError as exc:
+        yield file.finding(where, exc.message, exc.hint, Severity.ERROR)
+    except PodnetError as exc:
+        yield file.finding(where, f"{plugin} cannot be asked for its keys: {exc.message}")
+    return None
+
+
+def _keys_of(
+    file: _File, at: _Where, plugin: PluginConfig, made: Mapping[str, object]
+) -> Iterator[Finding]:
+    """What a plugin's own schema says of its object; the runtime's keys are somebody else's."""
+    own = {k: v for k, v in plugin.config.items() if k not in plugin.reserved_keys}
+    for problem in shapes.check(own, Shape.of(Fields(made)), at):
+        severity = Severity.WARNING if problem.harmless else Severity.ERROR
+        message = f"{plugin.type}: {problem.message}"
+        yield file.finding(problem.where, message, problem.hint, severity)
 
 
 def _shadowed(file: _File, network: Network) -> Iterator[Finding]:

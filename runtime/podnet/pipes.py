@@ -56,14 +56,19 @@ class Child(Streams):
     """
 
     def __init__(
-        self, binary: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
+        self,
+        binary: Path,
+        environment: Mapping[str, str],
+        keep_open: Sequence[int] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
-        """Start *binary* without arguments.
+        """Start *binary*.
 
         Args:
             binary: The file to execute.
             environment: All of its environment.
             keep_open: Descriptors that it inherits under the same numbers.
+            arguments: Its arguments.
 
         Raises:
             OSError: It cannot be executed.
@@ -74,7 +79,7 @@ class Child(Streams):
             actions += [(os.POSIX_SPAWN_DUP2, kept, kept) for kept in keep_open]
             self.pid = os.posix_spawn(
                 binary,
-                [str(binary)],
+                [str(binary), *arguments],
                 environment,
                 file_actions=actions,
                 setpgroup=0,

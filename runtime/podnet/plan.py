@@ -79,6 +79,7 @@ class Invocation:
         stdin: The request.
         awaits_result: The plugin before must answer first: its result becomes prevResult.
         path: Where the plugin is looked for: CNI_PATH, but for VERSION.
+        arguments: What it is given besides; the protocol knows none.
     """
 
     verb: Verb
@@ -90,6 +91,7 @@ class Invocation:
     stdin: Mapping[str, object]
     awaits_result: bool = False
     path: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.verb} {self.plugin} ({self.position + 1}/{self.chain} of {self.network})>"
@@ -173,6 +175,14 @@ def version(plugin: str) -> Invocation:
     environment = _environment(Verb.VERSION, netns="dummy", ifname="dummy", path=["dummy"])
     stdin = {"cniVersion": versions.LATEST}
     return Invocation(verb=Verb.VERSION, plugin=plugin, environment=environment, stdin=stdin)
+
+
+def describe(plugin: str, path: Sequence[str] = ()) -> Invocation:
+    """Plan the question what a plugin is.
+
+    Those written with podnet's SDK know the argument; every other plugin meets a VERSION.
+    """
+    return replace(version(plugin), arguments=("--describe",), path=tuple(path))
 
 
 def _steps(

@@ -897,7 +897,7 @@ def test_help_names_every_command_and_the_exit_statuses(podnet):
 
 
 def test_every_command_explains_itself(podnet):
-    for command in ("create", "exec", "lint", "probe", "node"):
+    for command in ("create", "exec", "lint", "probe", "node", "plugins"):
         assert "Usage: podnet" in podnet(command, "--help").stdout
     assert "Usage: podnet" in podnet(status=2).stderr + podnet(status=2).stdout
 

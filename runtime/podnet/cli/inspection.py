@@ -1,6 +1,5 @@
 """Commands that only look: pods, networks, plugins, transcripts, mistakes."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -118,48 +117,6 @@ def networks(context: typer.Context, *, output: FormOption = Form.TABLE) -> None
     )
 
 
-def plugins(context: typer.Context, *, output: FormOption = Form.TABLE) -> None:
-    """List every plugin in the search path, and ask each for its versions."""
-    session: Session = context.obj
-    runtime = session.pods.runtime()
-    declared: dict[str, set[str]] = {}
-    for network in session.networks():
-        for plugin in network.plugins:
-            declared.setdefault(plugin.type, set()).update(plugin.capabilities)
-    items, seen = [], set[str]()
-    for directory in session.places.plugin_path:
-        for path in sorted(Path(directory).glob("*")) if Path(directory).is_dir() else ():
-            if not path.is_file() or path.name.startswith(".") or path.name in seen:
-                continue
-            seen.add(path.name)
-            if not os.access(path, os.X_OK):
-                continue
-            try:
-                versions, problem = list(runtime.versions(path.name).supported), ""
-            except (PodnetError, CniError) as exc:
-                versions, problem = [], str(exc)
-            items.append(
-                {
-                    "name": path.name,
-                    "versions": versions,
-                    "capabilities": sorted(declared.get(path.name, ())),
-                    "path": str(path),
-                    **({"problem": problem} if problem else {}),
-                }
-            )
-    show(
-        items,
-        kind="Plugin",
-        form=output,
-        columns={
-            "NAME": lambda item: item["name"],
-            "VERSIONS": lambda item: item["versions"] or item.get("problem"),
-            "CAPABILITIES IN USE": lambda item: item["capabilities"],
-        },
-        wide={"PATH": lambda item: item["path"]},
-    )
-
-
 def status(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NETWORK]", help="Default: all.")] = None,
@@ -212,7 +169,7 @@ def lint(
     from podnet.lint import lint as mistakes_of  # noqa: PLC0415
 
     session: Session = context.obj
-    findings = [f for path in files for f in mistakes_of(path, session.places.plugin_path)]
+    findings = [f for path in files for f in mistakes_of(path, session.catalogue)]
     if output in {Form.JSON, Form.YAML}:
         items = [
             {
@@ -260,5 +217,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("list")(list_pods)
     app.command("exec", context_settings={"ignore_unknown_options": True})(exec_in)
-    for command in (inspect, networks, plugins, status, lint, trace):
+    for command in (inspect, networks, status, lint, trace):
         app.command()(command)

@@ -10,7 +10,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from podnet import places
-from podnet.cli import failures, inspection, maintenance, node_commands, pod_commands, probing
+from podnet.cli import (
+    failures,
+    inspection,
+    maintenance,
+    node_commands,
+    plugin_commands,
+    pod_commands,
+    probing,
+)
 from podnet.cli.session import Session, nodes
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
@@ -31,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(node_commands.app, name="node")
+app.add_typer(plugin_commands.app, name="plugins")
 for module in (pod_commands, inspection, probing, maintenance):
     module.register(app)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from podnet import confdir, places
 from podnet.cni.config import Network
 from podnet.confdir import Directory
+from podnet.description import Catalogue
 from podnet.errors import UsageError
+from podnet.execute import ProcessExecutor
 from podnet.node import Nodes, current
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
@@ -47,6 +49,12 @@ class Session:
             strip_capabilities=self.strip_capabilities,
             plugin_host=self._host(),
         )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What the plugins of the search path say of themselves."""
+        executor = ProcessExecutor(path=self.places.plugin_path, timeout=self.timeout)
+        return Catalogue(executor, places.embedded_plugins())
 
     def _host(self) -> PluginHost | None:
         embedded = places.embedded_plugins()

@@ -1,0 +1,172 @@
+"""What a configuration may hold: the part of JSON Schema that plugins describe themselves with.
+
+Pure.  Checks a value against a shape, key by key, and says where each mistake is.  Names
+match in any case and ``null`` is an absent value, as for the plugins themselves: which is
+why no validator of JSON Schema would do.  A shape comes from a plugin, and is not trusted.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from podnet.cni import wire
+from podnet.cni.errors import DecodeError
+from podnet.cni.wire import Fields
+
+Where = tuple[str | int, ...]
+_DEEPEST = 16
+_WORDS = {
+    "string": "a string",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What one value may be.
+
+    Attributes:
+        kind: JSON Schema's word for its type; "" for any.
+        least: The smallest number allowed.
+        most: The largest.
+        choices: The values allowed; empty for all.
+        members: Of a list: what each may be.
+        keys: Of an object: the keys it is known to have.
+        values: Of an object: what the value of any other key may be; ``None`` for anything.
+        is_closed: Of an object: other keys mean nothing.
+        required: The keys that must be there.
+    """
+
+    kind: str = ""
+    least: int | None = None
+    most: int | None = None
+    choices: tuple[object, ...] = ()
+    members: "Shape | None" = None
+    keys: "Mapping[str, Shape]" = field(default_factory=dict)
+    values: "Shape | None" = None
+    is_closed: bool = False
+    required: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, made: Fields, depth: int = 0) -> "Shape":
+        """Read a JSON Schema; what it says beyond this class is left aside.
+
+        Raises:
+            DecodeError: A word of it has the wrong type, or it is nested too deeply.
+        """
+        if depth > _DEEPEST:
+            raise DecodeError("the schema is nested too deeply")
+
+        def inner(name: str) -> "Shape | None":
+            child = made.child(name) if isinstance(made.get(name), dict) else None
+            return None if child is None else cls.of(child, depth + 1)
+
+        properties = made.child("properties") or Fields({})
+        listed = made.get("enum")
+        return cls(
+            kind=made.text("type"),
+            least=made.number("minimum"),
+            most=made.number("maximum"),
+            choices=tuple(listed) if isinstance(listed, list) else (),
+            members=inner("items"),
+            keys={
+                name: cls.of(Fields.of(value, properties.path(name)), depth + 1)
+                for name, value in properties.values.items()
+            },
+            values=inner("additionalProperties"),
+            is_closed=made.get("additionalProperties") is False,
+            required=made.texts("required"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a value.
+
+    Attributes:
+        where: The path to it, keys as they are spelled there.
+        message: What is wrong.
+        hint: What to do; may be empty.
+        harmless: It is only ignored.
+    """
+
+    where: Where
+    message: str
+    hint: str = ""
+    harmless: bool = False
+
+
+def check(value: object, shape: Shape, where: Where = (), name: str = "") -> Iterator[Problem]:
+    """Yield what is wrong with *value*.
+
+    Args:
+        value: A value of parsed JSON.
+        shape: What it may be.
+        where: Its path, for the problems.
+        name: What it is called in messages.
+    """
+    if value is None:
+        return
+    if not _is_a(value, shape.kind):
+        wanted = _WORDS.get(shape.kind, shape.kind)
+        yield Problem(where, f"{name} must be {wanted}, not {wire.shown(value)}")
+    elif isinstance(value, dict):
+        yield from _check_object(value, shape, where, name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if shape.members:
+                yield from check(item, shape.members, (*where, index), f"{name}[{index}]")
+    else:
+        yield from _check_scalar(value, shape, where, name)
+
+
+def _is_a(value: object, kind: str) -> bool:
+    match kind:
+        case "string":
+            return isinstance(value, str)
+        case "integer":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "boolean":
+            return isinstance(value, bool)
+        case "array":
+            return isinstance(value, list)
+        case "object":
+            return isinstance(value, dict)
+        case _:  # a word that we do not know forbids nothing
+            return True
+
+
+def _check_object(
+    value: Mapping[str, object], shape: Shape, where: Where, name: str
+) -> Iterator[Problem]:
+    fields = Fields(value, name)
+    for key in shape.required:
+        if fields.get(key) is None:
+            yield Problem(where, f"{fields.path(key)} is missing")
+    for key, item in value.items():
+        known = Fields(shape.keys).get(key) or shape.values
+        if isinstance(known, Shape):
+            yield from check(item, known, (*where, key), fields.path(key))
+        elif shape.is_closed:
+            yield _unknown(key, list(shape.keys), (*where, key), name)
+
+
+def _unknown(key: str, known: list[str], where: Where, name: str) -> Problem:
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(key.casefold(), folded, n=1)
+    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(sorted(known))}"
+    return Problem(where, f"{name or 'the plugin'} has no key {key}", hint, harmless=True)
+
+
+def _check_scalar(value: object, shape: Shape, where: Where, name: str) -> Iterator[Problem]:
+    if shape.choices and value not in shape.choices:
+        wanted = " or ".join(wire.dumps(choice) for choice in shape.choices)
+        yield Problem(where, f"{name} must be {wanted}, not {wire.shown(value)}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        if shape.least is not None and value < shape.least:
+            yield Problem(where, f"{name} must be at least {shape.least}, not {value}")
+        if shape.most is not None and value > shape.most:
+            yield Problem(where, f"{name} must be at most {shape.most}, not {value}")
