@@ -68,3 +68,14 @@ def test_a_plugin_started_by_hand_says_what_it_is(installed: Path) -> None:
 
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("CNI bridge plugin")
+
+
+def test_a_new_plugin_finds_podnet_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
+    plugin, *_ = _podnet(installed, "plugins", "new", "mine", str(tmp_path)).splitlines()
+
+    done = subprocess.run(
+        [plugin, "--describe"], cwd="/", env={}, capture_output=True, text=True, check=True
+    )
+
+    assert Path(plugin).read_text().startswith(f"#!{installed}/bin/python")
+    assert json.loads(done.stdout)["type"] == "mine"
