@@ -7,8 +7,8 @@ given (:mod:`podnet_plugins.noop_record`).  It may stand anywhere in a chain, or
 
 import os
 import signal
-import sys
 import time
+from functools import partial
 from typing import NoReturn
 
 from podnet_plugins import noop_record
@@ -18,7 +18,7 @@ from podnet_plugins.skel import Call, Plugin, run
 _NOISE = 1 << 16
 
 
-def play(call: Call) -> NoReturn:
+def _play(call: Call, *, stdout: int) -> NoReturn:
     """Do what the script says for this call, and exit."""
     config = NoopConfig.of(call)
     nth = 1
@@ -29,13 +29,13 @@ def play(call: Call) -> NoReturn:
     time.sleep(step.sleep_ms / 1000)
     _noise(2, step.stderr_bytes)
     _write(2, step.stderr.encode())
-    _noise(1, step.stdout_bytes)
-    _write(1, step.answer(call).encode())
+    _noise(stdout, step.stdout_bytes)
+    _write(stdout, step.answer(call).encode())
     if step.hold_ms:
         _hold(step.hold_ms, detached=step.hold_detached)
     if step.signal:
         _die(signal.Signals[step.signal])
-    sys.exit(step.status)
+    os._exit(step.status)
 
 
 def _noise(stream: int, size: int) -> None:
@@ -67,18 +67,25 @@ def _die(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-PLUGIN = Plugin(
-    TYPE,
-    add=play,
-    check=play,
-    delete=play,
-    gc=play,
-    status=play,
-    about="Does nothing to the network, and whatever else a test wants of a plugin.",
-    config=NoopConfig,
-)
+def _plugin(stdout: int) -> Plugin:
+    """Return the plugin, which prints what it is told to on the descriptor *stdout*."""
+    play = partial(_play, stdout=stdout)
+    return Plugin(
+        TYPE,
+        add=play,
+        check=play,
+        delete=play,
+        gc=play,
+        status=play,
+        about="Does nothing to the network, and whatever else a test wants of a plugin.",
+        config=NoopConfig,
+    )
+
+
+PLUGIN = _plugin(1)
 
 
 def main() -> None:
     """Run the plugin."""
-    run(PLUGIN)
+    # The skeleton takes stdout away from everybody; what this one prints is what it is for.
+    run(_plugin(os.dup(1)))

@@ -8,8 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from http.client import HTTPConnection
 from pathlib import Path
 
 from podnet.kernel import namespaces, worlds
@@ -68,16 +66,19 @@ def await_ready(peers: int | None, deadline: float) -> str:
 
 def ask(path: str) -> tuple[int, str]:
     """Ask the manager of the calling thread's Node; code 0: it does not answer."""
-    with closing(HTTPConnection("localhost", timeout=_PATIENCE)) as connection:
-        try:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(_PATIENCE)
-            connection.sock.connect(str(_HEALTH))
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        except OSError as exc:
-            return 0, f"it does not answer: {exc.strerror or exc}"
+    # By hand: http.client costs every command 20 ms, and this is all of HTTP that it takes.
+    try:
+        with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as answers:
+            client.settimeout(_PATIENCE)
+            client.connect(str(_HEALTH))
+            client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            head, _, body = answers.read().partition(b"\r\n\r\n")
+    except OSError as exc:
+        return 0, f"it does not answer: {exc.strerror or exc}"
+    words = head.split(maxsplit=2)
+    if len(words) < 2 or not words[1].isdigit():  # noqa: PLR2004
+        return 0, "it does not answer in HTTP"
+    return int(words[1]), body.decode(errors="replace")
 
 
 def read(path: Path) -> str:

@@ -144,6 +144,17 @@ def test_verbs_without_an_attachment_name_the_path_only(verb):
     }
 
 
+def test_a_plugin_is_asked_what_it_is_by_a_version_with_an_argument() -> None:
+    step = plan.describe("bridge", ["/opt/cni/bin"])
+
+    assert (step.verb, step.arguments, step.path) == (
+        Verb.VERSION,
+        ("--describe",),
+        ("/opt/cni/bin",),
+    )
+    assert step.stdin == plan.version("bridge").stdin
+
+
 def test_version_is_asked_with_dummies():
     """From libcni invoke: dummy env values for VERSION; Trap 3."""
     step = plan.version("bridge")
