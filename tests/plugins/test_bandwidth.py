@@ -7,7 +7,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 
 import podnet_plugins
 from podnet.kernel import namespaces
-from podnet.node import Node
 
 OURS = str(Path(podnet_plugins.__file__).parent / "bin")
 THEIRS = "/usr/lib/cni"
@@ -372,89 +370,6 @@ def test_status_tries_what_an_add_needs_and_says_50(host):
 
 
 # Beside the reference
-
-Step = tuple[str, dict[str, Any], dict[str, Any]]
-# The kernel's own: a DEL of the reference leaves the queues of the veth.
-CLEAN = "for at in root ingress; do tc qdisc del dev {veth} $at 2>/dev/null || true; done"
-RATES: list[dict[str, Any]] = [
-    BOTH,
-    {"runtimeConfig": {"bandwidth": {"egressRate": 3_333_333, "egressBurst": 777_777}}},
-    {"ingressRate": 10**11, "ingressBurst": 10**9, "egressRate": 8, "egressBurst": 8},
-    {"ingressRate": 12_345_678, "ingressBurst": 2**31 - 1},
-]
-REFUSED: list[Step] = [
-    ("ADD", {"ingressRate": 100}, {}),
-    ("ADD", {"egressBurst": 100}, {}),
-    ("ADD", EGRESS | {"egressBurst": 2**35}, {}),
-    ("ADD", INGRESS | {"prevResult": None}, {}),
-    ("ADD", INGRESS | {"prevResult": {"cniVersion": "1.0.0"}}, {}),
-    ("ADD", INGRESS, {"ifname": "eth9"}),
-    ("ADD", INGRESS, {"ifname": "lo"}),
-    ("DEL", {"prevResult": None}, {}),
-    ("DEL", BOTH, {"netns": ""}),
-    ("DEL", BOTH, {"netns": "/run/netns/gone"}),
-]
-
-
-def _lived(host: Any, directory: Callable[[str], str]) -> list[Any]:
-    """Every rate's life, and what is refused; *directory* says whose plugin a verb is given to."""
-    previous = _bridged(host)
-    steps: list[Step] = [
-        (verb, keys, {}) for keys in RATES for verb in ("ADD", "CHECK", "DEL", "DEL")
-    ]
-    seen = []
-    for verb, keys, more in steps + REFUSED:
-        config = _limited(previous, **keys) | {"cniVersion": "1.0.0"}
-        config = {key: value for key, value in config.items() if value is not None}
-        answer = host.call(verb, config, directory=directory(verb), **more)
-        if verb == "DEL":
-            host.sh(CLEAN.format(veth=_veth(previous)))
-        said = json.loads(answer.stdout) if answer.stdout else {}
-        names = [one["name"].replace(_veth(previous), "veth") for one in said.get("interfaces", [])]
-        seen.append((verb, answer.status, said.get("msg"), names, _state(host, previous)))
-    return seen
-
-
-@pytest.fixture
-def twin() -> Any:
-    """A second host in memory, for the reference."""
-    with Node.in_memory("twin") as made:
-        yield made
-
-
-def test_objects_numbers_and_results_are_the_reference_s(host, twin, debian_plugins):
-    ours = _lived(host, lambda _: OURS)
-    theirs = _lived(type(host)(twin), lambda _: debian_plugins)
-
-    for our, their in zip(ours, theirs, strict=True):
-        assert our == their
-
-
-@pytest.mark.parametrize("adder", ["ours", "the reference's"])
-def test_one_checks_and_removes_what_the_other_made(host, debian_plugins, adder):
-    ours, theirs = OURS, debian_plugins
-    first, second = (ours, theirs) if adder == "ours" else (theirs, ours)
-
-    seen = _lived(host, lambda verb: first if verb == "ADD" else second)
-
-    assert [(verb, status) for verb, status, *_ in seen[: 4 * len(RATES)]] == [
-        ("ADD", 0),
-        ("CHECK", 0),
-        ("DEL", 0),
-        ("DEL", 0),
-    ] * len(RATES)
-    assert seen[0][-1] == BOTH_STATE
-    assert all(state == NOTHING for verb, *_, state in seen if verb == "DEL")
-
-
-def test_our_del_leaves_nothing_of_the_reference_s(host, debian_plugins):
-    previous = _bridged(host)
-    config = _limited(previous, **BOTH) | {"cniVersion": "1.0.0"}
-    host.call("ADD", config, directory=debian_plugins)
-
-    host.call("DEL", config)
-
-    assert _state(host, previous) == NOTHING
 
 
 # Traffic

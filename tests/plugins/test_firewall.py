@@ -344,39 +344,6 @@ def test_check_misses_isolation_that_comes_too_late(world):
 # The reference
 
 
-def _normal(rules: list[str]) -> list[str]:
-    """Rules without our own, and without the policies that comments name."""
-    for policy in (" (ingressPolicy: same-bridge|isolated)", " (ingressPolicy: same-bridge)"):
-        rules = [rule.replace(policy, "") for rule in rules]
-    return [rule for rule in rules if "PODNET-FIREWALL" not in rule]
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [{}, {"ingressPolicy": "same-bridge"}, {"iptablesAdminChainName": "MINE"}],
-    ids=["open", "same-bridge", "admin"],
-)
-def test_the_iptables_backend_makes_what_the_reference_makes(world, debian_plugins, keys):
-    world.pod("c1")
-    config = world.config("c1", **keys)
-
-    theirs = world.call("ADD", config, directory=debian_plugins).result
-    expected = world.iptables()
-    assert world.call("CHECK", config).status == 0
-    assert world.call("DEL", config).result == {}
-    after = world.iptables()
-    assert not [rule for rule in after if "10.1.0.2" in rule or "fd01::2" in rule]
-    world.host.sh("iptables -F; iptables -X; ip6tables -F; ip6tables -X")
-    result = world.call("ADD", config).result
-
-    assert _normal(world.iptables()) == _normal(expected)
-    assert result == {key: value for key, value in theirs.items() if value != {}}
-    if "ingressPolicy" not in keys:
-        assert world.call("CHECK", config, directory=debian_plugins).status == 0
-    assert world.call("DEL", config, directory=debian_plugins).status == 0
-    assert _normal(world.iptables()) == _normal(after)
-
-
 def test_isolation_that_the_reference_s_pods_need_stays(world, debian_plugins):
     keys = {"ingressPolicy": "same-bridge"}
     world.pod("c1")

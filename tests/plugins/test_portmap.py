@@ -548,40 +548,6 @@ MANY = [WEB | {"hostPort": 8000 + number} for number in range(17)]
 MANY += [DNS, DNS | {"hostPort": 54, "hostIP": HOST[4]}, DNS | {"hostIP": HOST[6]}]
 
 
-@pytest.mark.parametrize("keys", VARIANTS, ids=lambda keys: next(iter(keys), "none"))
-def test_the_iptables_backend_makes_what_the_reference_makes(world, debian_plugins, keys):
-    world.pod()
-    config = world.config("c1", *MANY, **keys)
-    ours = config | {"backend": "iptables"}
-    world.host.sh("iptables -t nat -N KUBE-MARK-MASQ; ip6tables -t nat -N KUBE-MARK-MASQ")
-
-    assert world.call("ADD", config, directory=debian_plugins).status == 0
-    expected = world.iptables()
-    assert world.call("CHECK", ours).status == 0
-    assert world.call("DEL", config | {"backend": "nftables"} if not keys else ours).status == 0
-    after = world.iptables()
-    assert not [rule for rule in after if "CNI-DN-" in rule]
-    world.host.sh("iptables -t nat -F; ip6tables -t nat -F")
-    world.call("ADD", ours)
-
-    assert sorted(_normal(world.iptables())) == sorted(_normal(expected))
-    assert [r for r in world.iptables() if "CNI-DN-" in r] == [
-        r for r in expected if "CNI-DN-" in r
-    ]
-    assert world.call("DEL", config, directory=debian_plugins).status == 0
-    assert world.iptables() == after
-
-
-def test_the_result_is_the_reference_s(world, debian_plugins):
-    world.pod()
-    config = world.config()
-
-    theirs = world.call("ADD", config, directory=debian_plugins).result
-    world.call("DEL", config, directory=debian_plugins)
-
-    assert world.call("ADD", config).result == {k: v for k, v in theirs.items() if v != {}}
-
-
 # Errors
 
 

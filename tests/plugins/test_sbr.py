@@ -4,14 +4,12 @@ Every call is a process on a host in memory, in a chain after bridge.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import podnet_plugins
-from podnet.node import Node
 
 OURS = str(Path(podnet_plugins.__file__).parent / "bin")
 THEIRS = "/usr/lib/cni"
@@ -315,56 +313,3 @@ def test_gc_and_status_are_real(host):
 
 
 # Beside the reference
-
-LIFE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("ADD", {"prevResult": None}, {}),
-    ("ADD", {}, {"ifname": "eth9"}),
-    ("ADD", {}, {}),
-    ("CHECK", {}, {}),
-    ("DEL", {"prevResult": None}, {}),
-    ("DEL", {}, {}),
-]
-
-
-def _lived(host: Any, directory: Callable[[str], str], *addresses: Any) -> list[Any]:
-    previous = _bridged(host, *addresses)
-    seen = []
-    for verb, keys, more in LIFE:
-        config = _sbr(previous, **keys) | {"cniVersion": "1.0.0"}
-        config = {key: value for key, value in config.items() if value is not None}
-        answer = host.call(verb, config, directory=directory(verb), **more)
-        said = json.loads(answer.stdout) if answer.stdout else {}
-        seen.append((verb, answer.status, said.get("msg"), said.get("ips"), _state(host)))
-    return seen
-
-
-@pytest.fixture
-def twin() -> Any:
-    """A second host in memory, for the reference."""
-    with Node.in_memory("twin") as made:
-        yield made
-
-
-@pytest.mark.parametrize(
-    "addresses",
-    [(V4, V6), (V6,), (V4, V4 | {"address": "10.1.0.3/24"})],
-    ids=["dual", "v6", "two of a subnet"],
-)
-def test_rules_routes_and_results_are_the_reference_s(host, twin, debian_plugins, addresses):
-    ours = _lived(host, lambda _: OURS, *addresses)
-    theirs = _lived(type(host)(twin), lambda _: debian_plugins, *addresses)
-
-    for our, their in zip(ours, theirs, strict=True):
-        assert our == their
-
-
-@pytest.mark.parametrize("adder", ["ours", "the reference's"])
-def test_one_checks_and_removes_what_the_other_made(host, debian_plugins, adder):
-    ours, theirs = OURS, debian_plugins
-    first, second = (ours, theirs) if adder == "ours" else (theirs, ours)
-
-    seen = _lived(host, lambda verb: first if verb == "ADD" else second)
-
-    assert [status for _, status, *_ in seen] == [1, 1] + [0] * 4
-    assert seen[2][-1] == MOVED
-    assert seen[-1][-1]["rules"] == []

@@ -4,14 +4,12 @@ Every call is a process on a host in memory, in a chain after bridge.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import podnet_plugins
-from podnet.node import Node
 
 OURS = str(Path(podnet_plugins.__file__).parent / "bin")
 THEIRS = "/usr/lib/cni"
@@ -508,74 +506,3 @@ def test_status_says_50_when_no_add_could_succeed(host):
 
 
 # Beside the reference
-
-Step = tuple[str, dict[str, Any], dict[str, Any]]
-LIFE: list[Step] = [
-    ("ADD", ALL, {}),
-    ("CHECK", ALL | {"sysctl": {}}, {}),
-    ("CHECK", {"promisc": True, "mtu": 1300}, {}),
-    ("DEL", ALL, {}),
-    ("DEL", ALL, {}),
-    ("ADD", {"mtu": 1400, "sysctl": {"net.core.somaxconn": "4096"}}, {}),
-    ("DEL", {"prevResult": None}, {}),
-    ("DEL", ALL, {"netns": ""}),
-    ("ADD", {"args": {"cni": ALL | {"sysctl": {}}}}, {"CNI_ARGS": f"MAC={OLD_MAC}"}),
-    ("DEL", {}, {}),
-    ("ADD", {"mtu": 1400}, {"ifname": "eth9"}),
-    ("ADD", {"prevResult": None}, {}),
-    ("ADD", {"mtu": 1400, "mac": "zz"}, {}),
-]
-
-
-def _lived(host: Any, directory: Callable[[str], str]) -> list[Any]:
-    """Live through LIFE; *directory* says whose plugin a verb is given to."""
-    previous = _bridged(host)
-    seen = []
-    for verb, keys, more in LIFE:
-        config = _tuning(previous, **keys) | {"cniVersion": "1.0.0"}
-        config = {key: value for key, value in config.items() if value is not None}
-        answer = host.call(verb, config, directory=directory(verb), **more)
-        said = json.loads(answer.stdout) if answer.stdout else {}
-        macs = [one["mac"] for one in said.get("interfaces", []) if one["name"] == "eth0"]
-        seen.append((verb, answer.status, said.get("msg"), macs, _state(host), _backups(host)))
-        if verb == "ADD" and answer.status:  # which the reference does not undo
-            seen[-1] = (*seen[-1][:-2], {}, {})
-    return seen
-
-
-@pytest.fixture
-def twin() -> Any:
-    """A second host in memory, for the reference."""
-    with Node.in_memory("twin") as made:
-        yield made
-
-
-def test_kernel_state_results_and_files_are_the_reference_s(host, twin, debian_plugins):
-    other = type(host)(twin)
-
-    ours = _lived(host, lambda _: OURS)
-    theirs = _lived(other, lambda _: debian_plugins)
-
-    for our, their in zip(ours, theirs, strict=True):
-        assert our == their
-
-
-@pytest.mark.parametrize("adder", ["ours", "the reference's"])
-def test_one_restores_what_the_other_changed(host, debian_plugins, adder):
-    ours, theirs = OURS, debian_plugins
-    first, second = (ours, theirs) if adder == "ours" else (theirs, ours)
-
-    seen = _lived(host, lambda verb: first if verb == "ADD" else second)
-
-    assert [(verb, status) for verb, status, *_ in seen[:4]] == [
-        ("ADD", 0),
-        ("CHECK", 0),
-        ("CHECK", 1),
-        ("DEL", 0),
-    ]
-    assert seen[0][-2:] == (
-        AFTER,
-        {"c1_eth0.json": {"mac": OLD_MAC, "mtu": 1500, "promisc": False, "allmulti": False}},
-    )
-    assert seen[3][-2:] == (BEFORE | SYSCTLS_STAY, {})
-    assert [files for verb, *_, files in seen if verb == "DEL"] == [{}] * 5

@@ -1,6 +1,6 @@
-"""The table: what is configured, what stays by design, and what is different on purpose.
+"""The table: what is configured, what of it lasts, and which differences show.
 
-A word of facts: the reference here is 1.1.1; ours is 1.9 in what that one does not have.
+A line for each way to write a configuration; what is not said of it is the same in both.
 """
 
 from collections.abc import Iterable
@@ -77,8 +77,9 @@ ROUTED = why.no_check("a route without a gateway is not found (fixed in 1.3)")
 V6_BRIDGED = (why.KEPT, why.NO_WAIT, why.GATEWAY_AT_ONCE)
 L2_CHECK = why.no_check("without IPAM nothing is delegated to")
 
+BRIDGED = (why.ALIAS, why.QUEUE, why.TAKEN, why.PAIR_GOES, why.PORT_GOES)
 BRIDGE = _all(
-    (why.ALIAS, why.QUEUE, why.TAKEN, why.PAIR_GOES, why.PORT_GOES),
+    (*BRIDGED, why.ROUTES_GO),
     why.BRIDGE_LASTS,
     _leased(
         Case(
@@ -111,13 +112,6 @@ BRIDGE = _all(
         prepare=NO_DAD,
         differences=V6_BRIDGED,
     ),
-    Case(
-        "bridge layer 2 promiscuous",
-        (_bridge(promiscMode=True),),
-        args=f"MAC={MAC};IgnoreUnknown=1;K8S_POD_NAME=x",
-        failing=({"hairpinMode": True},),
-        differences=(L2_CHECK, why.OWN_MAC, *why.wrong(0, words=[0])),
-    ),
     _leased(
         Case(
             "bridge force address",
@@ -126,7 +120,7 @@ BRIDGE = _all(
                 "ip link add br0 type bridge; ip link set br0 up; ip addr add 10.1.0.77/24 dev br0"
             ),
             failing=({"forceAddress": False, "ipam": _local({"subnet": "10.8.0.0/24"})},),
-            differences=(why.NOT_LEFT,),
+            differences=(why.NOT_LEFT, why.BRIDGE_LEFT_EMPTY, why.FOREIGN_BRIDGE),
         )
     ),
     _leased(
@@ -164,9 +158,20 @@ BRIDGE = _all(
         )
     ),
 )
+BRIDGE += _all(
+    BRIDGED,
+    why.BRIDGE_LASTS,
+    Case(
+        "bridge layer 2 promiscuous",
+        (_bridge(promiscMode=True),),
+        args=f"MAC={MAC};IgnoreUnknown=1;K8S_POD_NAME=x",
+        failing=({"hairpinMode": True},),
+        differences=(L2_CHECK, why.OWN_MAC, *why.wrong(0, words=[0])),
+    ),
+)
 
 PTP = _all(
-    (why.ALIAS, why.QUEUE, why.TAKEN, why.ROUTED_PAIR_GOES),
+    (why.ALIAS, why.QUEUE, why.TAKEN, why.PAIR_GOES, why.ROUTES_GO, why.HOST_ROUTES_GO),
     why.FORWARDING_LASTS,
     _leased(
         Case(
@@ -279,7 +284,7 @@ RANGES = [
 OLDEST = {"type": "host-local", "rangeStart": "10.1.0.4", "rangeEnd": "10.1.0.6"} | V4
 OLDEST |= {"gateway": "10.1.0.5", "dataDir": "/var/lib/cni/mine", "resolvConf": "/tmp/resolv"}
 HOST_LOCAL = _all(
-    why.LEASES,
+    (*why.LEASES, why.SAID_SHORTER),
     why.LEASES_LAST,
     Case("host-local dual", (_ipam(DUAL),), failing=(FULL,)),
     Case(
@@ -314,6 +319,7 @@ HOST_LOCAL = _all(
             {"runtimeConfig": {"ips": ["fd00:1::1"]}},
             {"runtimeConfig": {"ips": ["10.5.0.9"]}},
         ),
+        differences=(why.SAID_SHORTER_TOO, why.NOT_MOVED),
     ),
     Case(
         "host-local arguments",
@@ -398,7 +404,7 @@ def _mapped(name: str, *mappings: Any, **more: Any) -> Case:
     )
 
 
-V6_CHECK = why.no_check("CHECK of IPv6 looks for IPv4 rules")
+V6_CHECK = why.no_check("CHECK looks for IPv4 rules with ip6tables")
 GUARDED = (why.INSIDE, V6_CHECK)
 PORTMAP = _all(
     (),
@@ -434,12 +440,12 @@ PORTMAP = _all(
     ),
     _mapped("many", *(WEB | {"hostPort": 8000 + n} for n in range(17)), differences=GUARDED),
     _mapped("nothing"),
-    _mapped("v4 0.4.0", WEB, DNS, base=BASE_V4, version="0.4.0", differences=(why.INSIDE,)),
+    _mapped("v4 0.4.0", WEB, DNS, base=BASE_V4, version="0.4.0", differences=GUARDED),
 )
 
 INGRESS = {"ingressRate": 8_000_000, "ingressBurst": 800_000}
 EGRESS = {"egressRate": 16_000_000, "egressBurst": 1_600_000}
-ASKED = {"runtimeConfig": {"bandwidth": {"egressRate": 3_333_333, "egressBurst": 777_777}}}
+CAPABLE = {"runtimeConfig": {"bandwidth": {"egressRate": 3_333_333, "egressBurst": 777_777}}}
 EXTREME = {"ingressRate": 10**11, "ingressBurst": 10**9, "egressRate": 8, "egressBurst": 8}
 SENT = (why.ONE_ACTION, why.MARKED_IFB, why.INGRESS_GOES)
 
@@ -461,8 +467,13 @@ BANDWIDTH = _all(
     ),
     _limited("ingress", INGRESS, differences=(why.BUCKET_GOES,)),
     _limited("egress", EGRESS, differences=SENT),
-    _limited("capability", ASKED, differences=SENT),
+    _limited("capability", CAPABLE, differences=SENT),
     _limited("extremes", EXTREME, differences=(*SENT, why.BUCKET_GOES)),
+    _limited(
+        "odd",
+        {"ingressRate": 12_345_678, "ingressBurst": 2**31 - 1},
+        differences=(why.BUCKET_GOES,),
+    ),
     _limited("none", {}, again=True, differences=(why.PANIC,)),
 )
 
@@ -494,7 +505,7 @@ TUNING = _all(
         "all",
         TUNED,
         failing=({"sysctl": {"kernel.hostname": "x"}}, {"mac": "zz"}, {"mtu": 10}),
-        differences=(*KEEPS, why.PUT_BACK, *why.wrong(0, 1, words=[2])),
+        differences=(*KEEPS, *why.PUT_BACK, why.DIRECTORY_LEFT, *why.wrong(0, 1, words=[2])),
     ),
     _tuned("sysctl", {"sysctl": {"net.ipv6.conf.eth0.accept_ra": "0"}}),
     _tuned("mtu", {"mtu": 1400, "dataDir": "/run/cni/mine"}, differences=KEEPS),
@@ -530,19 +541,23 @@ FIREWALL = _all(
     _walled("v4", base=BASE_V4),
 )
 
-SBR = [
-    Case(
-        f"sbr {name}",
-        ({"type": "sbr"} | keys,),
-        base=(_bridge(_static(*addresses, routes=routes)),),
-        prepare=NO_DAD,
-    )
-    for name, addresses, routes, keys in (
-        ("dual", ("10.1.0.2/24", "fd00:1::2/64"), [*DEFAULTS, {"dst": "10.99.0.0/16"}], {}),
-        ("v6", ("fd00:1::2/64",), DEFAULTS[1:], {}),
-        ("two of a subnet", ("10.1.0.2/24", "10.1.0.3/24"), DEFAULTS[:1], {}),
-    )
-]
+SBR = _all(
+    (*why.SAYS_NOTHING, *why.TABLES),
+    why.ROUTES_LAST,
+    *(
+        Case(
+            f"sbr {name}",
+            ({"type": "sbr"},),
+            base=(_bridge(_static(*addresses, routes=routes)),),
+            prepare=NO_DAD,
+        )
+        for name, addresses, routes in (
+            ("dual", ("10.1.0.2/24", "fd00:1::2/64"), [*DEFAULTS, {"dst": "10.99.0.0/16"}]),
+            ("v6", ("fd00:1::2/64",), DEFAULTS[1:]),
+            ("two of a subnet", ("10.1.0.2/24", "10.1.0.3/24"), DEFAULTS[:1]),
+        )
+    ),
+)
 
 CHAIN = _leased(
     Case(
@@ -556,6 +571,19 @@ CHAIN = _leased(
         ),
         again=True,
         lasting=(*why.BRIDGE_LASTS, *why.PORTMAP_LASTS, *why.FIREWALL_LASTS, *why.SYSCTLS_LAST),
+        differences=(
+            *(one for one in BRIDGED if one is not why.TAKEN),
+            why.ROUTES_GO,
+            *GUARDED,
+            why.USERS,
+            *why.also((why.UNAWARE_RULES,), *why.NOWHERE, *why.LOST),
+            why.ONE_ACTION,
+            why.MARKED_IFB,
+            why.SHAPING_GOES,
+            why.BACKED_UP,
+            why.DIRECTORY,
+            why.BACKUP_GOES,
+        ),
     )
 )
 

@@ -64,7 +64,7 @@ def left(
 ) -> list[str]:
     """Return a sentence for each thing that is not as it was before, and should be."""
     return [
-        f"{step}: {name} was {before!r} and is {now!r}"
+        f"{name} was {before!r} and is {now!r}"
         for name, (now, before) in found.items()
         if not meant(step, name, differences)
         if not any(fnmatchcase(name, pattern) for pattern in lasting)

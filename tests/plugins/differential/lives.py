@@ -16,6 +16,12 @@ from tests.plugins.differential.snapshot import POD, Picture
 
 from podnet.kernel import namespaces
 
+# A new address can be used when the kernel has told itself of the carrier.
+SETTLED = """
+for i in $(seq 60); do ip -6 addr show tentative | grep -q 'inet6 fd' || exit 0; sleep .05; done
+exit 1
+"""
+
 Config = Mapping[str, Any]
 
 
@@ -71,15 +77,19 @@ class Side:
         self.host.sh(self.case.inside, netns=POD)
         self._below = None
         for plugin in self.case.base:
-            self._below = self._call("ADD", plugin, self._below, directory=self._base).result
+            self._below = self._call(
+                "ADD", plugin, self._below, directory=self._base, CNI_ARGS=""
+            ).result
         self._result = self._below
+        if self.case.base:
+            self.host.sh(SETTLED)
 
     def lose(self) -> None:
         """Have the namespace vanish with all that is in it.
 
         The kernel takes its time for that, and the next picture would show what still goes.
         """
-        if self.host.node.run(Path(POD).exists):
+        if self.host.node.run(namespaces.is_namespace, POD):
             self.host.sh("ip link del eth0 2>/dev/null || true", netns=POD)
         self.host.node.run(namespaces.delete, Path(POD))
 
@@ -131,10 +141,8 @@ class Side:
         config = {"cniVersion": self.case.version, "name": "demo", **plugin}
         if result is not None:
             config["prevResult"] = result
-        if self.case.args:
-            more["CNI_ARGS"] = self.case.args
-        more.setdefault("directory", self.maker)
-        return self.host.call(verb, config, **more)
+        asked = {"directory": self.maker, "CNI_ARGS": self.case.args} | more
+        return self.host.call(verb, config, **asked)
 
 
 def _quoted(text: str) -> str:

@@ -11,6 +11,14 @@ from tests.plugins.differential.differences import Difference
 THERE = ("ADD", "ADD again", "CHECK", "ADD for the other", "CHECK of the other's")
 CHECKED = ("CHECK", "CHECK of the other's")
 AGAIN = ("ADD again",)
+ADDED = (
+    "ADD",
+    "ADD again",
+    "ADD for the other",
+    "DEL without prevResult",
+    "DEL without CNI_NETNS",
+    "DEL of a lost namespace",
+)
 NOWHERE = ("DEL without CNI_NETNS",)
 LOST = ("DEL of a lost namespace",)
 FAILED = ("failed ADD",)
@@ -53,6 +61,9 @@ SHAPED_LASTS = ("host/link/veth/txqlen",)
 SYSCTLS_LAST = ("pod/sysctl/net/*", "host/file/run/cni/*/mode")
 LOOPBACK_LASTS = ("pod/link/lo/*", "pod/route/local/*dev lo *")
 
+# Routes end with their link.
+ROUTES_LAST = ("pod/route/*",)
+
 # What differs.
 
 PAIR = ("host/link/veth/*", "host/sysctl/*/veth/*", "pod/link/eth0/*", "pod/sysctl/*/eth0/*")
@@ -78,9 +89,8 @@ TAKEN = Difference("names the interface, as in 1.9", ("answer/0/msg",), AGAIN)
 PAIR_GOES = Difference(
     "DEL without a namespace removes the pair from the host's end", PAIR, NOWHERE
 )
-ROUTED_PAIR_GOES = replace(
-    PAIR_GOES, aspects=(*PAIR, "host/route/*dev veth *", "pod/route/*dev eth0*")
-)
+ROUTES_GO = replace(PAIR_GOES, aspects=("pod/route/*dev eth0*",))
+HOST_ROUTES_GO = replace(PAIR_GOES, aspects=("host/route/*dev veth *",))
 PORT_GOES = Difference(
     "so the bridge has no port then", ("host/link/br0/carrier", "host/link/br0/operstate"), NOWHERE
 )
@@ -89,6 +99,23 @@ OWN_MAC = Difference(
     "a bridge keeps its MAC when it loses its ports (plugins#620)",
     ("host/link/br0/mac",),
     DELETED + LOST + FAILED + AFTER_FAILURE,
+)
+BRIDGE_LEFT_EMPTY = Difference(
+    "a failed ADD leaves no link",
+    ("pod/route/*dev eth0*", "host/link/br0/carrier", "host/link/br0/operstate"),
+    FAILED,
+)
+FOREIGN_BRIDGE = Difference(
+    "a bridge that was there keeps what its owner says of router advertisements",
+    ("host/sysctl/net/ipv6/conf/br0/accept_ra",),
+    EVER,
+)
+SAID_SHORTER = Difference("the address says which range", ("answer/0/msg",), AGAIN)
+SAID_SHORTER_TOO = Difference("the address says which range", ("answer/0/msg",), FAILED)
+NOT_MOVED = Difference(
+    "a failed ADD moves no counter",
+    ("host/file/var/lib/cni/*last_reserved_ip.*",),
+    FAILED + AFTER_FAILURE,
 )
 NOT_LEFT = Difference("a failed ADD leaves no link", PAIR, FAILED)
 HOST_AT_ONCE = Difference(
@@ -126,20 +153,26 @@ UNASKED = Difference(
     FAILED + AFTER_FAILURE,
 )
 NOT_LEFT_IN_POD = Difference("a failed ADD leaves no link", PAIR[2:], FAILED)
-VERSIONED = Difference(
-    "version 0.4.0 says of which family an address is", ("answer/0/ips",), THERE[:2]
-)
+VERSIONED = Difference("version 0.4.0 says of which family an address is", ("answer/0/ips",), ADDED)
 INGRESS_GOES = Difference(
     "queues and filters end with DEL",
     ("host/filter/veth/*", "host/qdisc/veth/ffff:fff1"),
     DELETED,
 )
 BUCKET_GOES = Difference("queues end with DEL", ("host/qdisc/veth/root",), DELETED)
+SHAPING_GOES = Difference(
+    "queues and filters go with the pair", ("host/filter/veth/*", "host/qdisc/veth/*"), NOWHERE
+)
 PANIC = Difference(
     "the reference panics (fixed in 1.9.1)", ("answer/0/status", "answer/0/stderr"), CHECKED
 )
-PUT_BACK = Difference(
-    "a failed ADD puts everything back", ("pod/link/eth0/*", "pod/sysctl/*"), FAILED
+PUT_BACK = (
+    Difference(
+        "a failed ADD puts everything back",
+        ("pod/link/eth0/*", "host/file/run/cni/*.json"),
+        FAILED,
+    ),
+    Difference("a failed ADD puts everything back", ("pod/sysctl/*",), FAILED + AFTER_FAILURE),
 )
 USERS = Difference(
     "who uses a bridge is noted, so that isolation ends with the last",
@@ -166,6 +199,9 @@ BACKED_UP = Difference(
     ("host/file/run/cni/*.json", "host/file/run/cni/*/mode"),
     THERE,
 )
+DIRECTORY_LEFT = Difference(
+    "a directory that can be entered", ("host/file/run/cni/*/mode",), FAILED + AFTER_FAILURE
+)
 DIRECTORY = Difference(
     "a directory that can be entered", ("host/file/run/cni/*/mode",), DELETED + NOWHERE + LOST
 )
@@ -183,8 +219,27 @@ INSIDE = Difference(
 ONE_ACTION = Difference(
     "the reference's library adds a second action that is never reached",
     ("host/filter/veth/2",),
-    THERE,
+    THERE + NOWHERE,
 )
 MARKED_IFB = Difference(
     "the mark that GC finds an ifb by", ("host/link/bwp968de35a82bb/ifalias",), THERE
+)
+
+SAYS_NOTHING = (
+    Difference("stderr is for errors", ("answer/0/stderr",), ADDED + DELETED[:2] + DELETED[2:3]),
+    Difference("stderr is for errors", ("answer/1/stderr",), DELETED[3:] + NOWHERE + LOST),
+)
+TABLES = (
+    Difference("says which route could not be added", ("answer/0/msg",), AGAIN),
+    Difference("a failed second ADD leaves no rule", ("pod/rule*",), ("ADD again", "CHECK")),
+    Difference(
+        "DEL without a namespace succeeds and makes no file",
+        ("answer/1/status", "answer/1/code", "answer/1/msg"),
+        NOWHERE + LOST,
+    ),
+    Difference(
+        "DEL without a namespace succeeds and makes no file",
+        ("host/file/run/netns/c1/mode",),
+        LOST,
+    ),
 )

@@ -59,7 +59,7 @@ nft list tables | grep -Ev ' ip6? (nat|filter|mangle|raw)$' | while read -r _ ta
 done
 echo @@@@
 test -e {POD} || exit 0
-exec nsenter --net={POD} sh -c "$INSIDE"
+nsenter --net={POD} sh -c "$INSIDE" 2>/dev/null || test -s {POD} || exit 0
 """
 
 
@@ -91,12 +91,7 @@ def _network(where: str, parts: list[str]) -> Iterator[tuple[str, object]]:
     addr, v4, v6, rules4, rules6, neighbours, sysctls, qdiscs, filters = map(plain, parts)
     for link in _listed(addr):
         yield from _link(f"{where}/link/{link['ifname']}", link)
-    for route in _listed(v4) + _listed(v6):
-        if not str(route["dst"]).startswith(("fe80", "ff00")):
-            table, dst = route.pop("table", "main"), route.pop("dst")
-            flags = sorted(set(route.pop("flags")) - {"linkdown", "dead"})
-            words = " ".join(f"{key} {value}" for key, value in sorted(route.items()))
-            yield f"{where}/route/{table}/{dst} {words} {' '.join(flags)}".strip(), "there"
+    yield from _routes(f"{where}/route", _listed(v4) + _listed(v6))
     for family, rules in (("4", rules4), ("6", rules6)):
         for rule in _listed(rules):
             yield f"{where}/rule{family}/{rule.pop('priority')}/{json.dumps(rule)}", "there"
@@ -105,7 +100,20 @@ def _network(where: str, parts: list[str]) -> Iterator[tuple[str, object]]:
     for line in sysctls.splitlines():
         path, _, value = line.partition(":")
         yield where + "/sysctl/" + path.removeprefix("/proc/sys/"), value
-    for qdisc in _listed(qdiscs):
+    yield from _traffic(where, _listed(qdiscs), filters)
+
+
+def _routes(at: str, routes: list[Any]) -> Iterator[tuple[str, object]]:
+    for route in routes:
+        if not str(route["dst"]).startswith(("fe80", "ff00")):
+            table, dst = route.pop("table", "main"), route.pop("dst")
+            flags = sorted(set(route.pop("flags")) - {"linkdown", "dead"})
+            words = " ".join(f"{key} {value}" for key, value in sorted(route.items()))
+            yield f"{at}/{table}/{dst} {words} {' '.join(flags)}".strip(), "there"
+
+
+def _traffic(where: str, qdiscs: list[Any], filters: str) -> Iterator[tuple[str, object]]:
+    for qdisc in qdiscs:
         if qdisc["kind"] != "noqueue":
             at = f"{where}/qdisc/{qdisc['dev']}/{qdisc.get('parent', 'root')}"
             yield at, (qdisc["kind"], qdisc["handle"], str(qdisc.get("options")))
