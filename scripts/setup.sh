@@ -82,5 +82,6 @@ run_packages() { packages nftables:/usr/sbin/nft iproute2:/sbin/ip; }
 test_packages() {
 	packages nftables:/usr/sbin/nft iproute2:/sbin/ip iptables:/usr/sbin/iptables \
 		containernetworking-plugins:/usr/lib/cni/bridge golang-go:/usr/bin/go \
-		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni
+		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni \
+		containerd:/usr/bin/containerd runc:/usr/sbin/runc
 }

@@ -1024,6 +1024,7 @@ def _whole(host: Any) -> tuple[object, ...]:
     """What is on the host and in the container, without names and numbers that chance gave."""
     links: dict[tuple[str, str], object] = {}
     for where in ("", "/run/netns/c1"):
+        host.settle(netns=where)
         for link in host.ip("-d link show", netns=where):
             name = "veth" if link["ifname"].startswith("veth") else link["ifname"]
             info = link.get("linkinfo", {})
