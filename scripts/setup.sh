@@ -84,5 +84,6 @@ test_packages() {
 		dnsmasq-base:/usr/sbin/dnsmasq \
 		containernetworking-plugins:/usr/lib/cni/bridge golang-go:/usr/bin/go \
 		etcd-server:/usr/bin/etcd openssl:/usr/bin/openssl \
-		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni
+		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni \
+		containerd:/usr/bin/containerd runc:/usr/sbin/runc
 }

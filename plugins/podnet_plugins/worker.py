@@ -171,6 +171,7 @@ def _become(request: Request) -> None:
     """Take on everything that tells one process from another."""
     _enter(request.namespaces, str(request.asked["cwd"]))
     _take_descriptors(request)
+    sys.argv[1:] = [request.plugin]
     environment = request.asked["environment"]
     assert isinstance(environment, dict)  # noqa: S101
     _take_environment(environment)
@@ -215,6 +216,7 @@ def _status_of(plugin: Callable[[], None]) -> int:
         plugin()
     except SystemExit as exc:
         status = exc.code if isinstance(exc.code, int) else 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
     return status

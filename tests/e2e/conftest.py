@@ -1,8 +1,10 @@
 """podnet as a person meets it: its console script, started inside a Node in memory."""
 
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ from podnet.testing import stub_plugin
 PODNET = Path(sys.executable).parent / "podnet"
 _CNITOOL = {"NETCONFPATH", "CAP_ARGS"}
 _PATIENCE = 60.0
+PEER = Path(__file__).parent.parent / "peers" / "libcni"
+LIBRARY = Path("/usr/share/gocode/src/github.com/containernetworking/cni")
 
 
 def _environment() -> dict[str, str]:
@@ -371,3 +375,20 @@ def settled(node: Node) -> Callable[[Mapping[str, object]], dict[str, object]]:
         return now
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Go library libcni behind a command line, built once for all workers."""
+    if shutil.which("go") is None or not LIBRARY.is_dir():
+        pytest.skip("no Go, or no libcni: apt-get install golang-go golang-github-appc-cni-dev")
+    shared = tmp_path_factory.getbasetemp().parent
+    binary, lock = shared / "libcni-peer", shared / "libcni-peer.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not binary.exists():
+            environment = dict(os.environ, GOCACHE=str(shared / "go-cache"))
+            subprocess.run(
+                [str(PEER / "build"), str(binary)], check=True, env=environment, timeout=600
+            )
+    return binary

@@ -4,10 +4,7 @@ The library stands behind a small program of our own, tests/peers/libcni.
 """
 
 import base64
-import fcntl
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -27,28 +24,9 @@ from podnet.runtime import Runtime
 
 pytestmark = pytest.mark.root
 
-PEER = Path(__file__).parent.parent / "peers" / "libcni"
-LIBRARY = Path("/usr/share/gocode/src/github.com/containernetworking/cni")
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0")
 ARGS = (("IgnoreUnknown", "1"), ("K8S_POD_NAME", "web"))
 CAPABILITIES = {"mac": "02:00:00:00:00:77", "unused": {"a": [1, 2]}}
-
-
-@pytest.fixture(scope="session")
-def peer(tmp_path_factory):
-    """The program, built once for all workers."""
-    if shutil.which("go") is None or not LIBRARY.is_dir():
-        pytest.skip("no Go, or no libcni: apt-get install golang-go golang-github-appc-cni-dev")
-    shared = tmp_path_factory.getbasetemp().parent
-    binary, lock = shared / "libcni-peer", shared / "libcni-peer.lock"
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not binary.exists():
-            environment = dict(os.environ, GOCACHE=str(shared / "go-cache"))
-            subprocess.run(
-                [str(PEER / "build"), str(binary)], check=True, env=environment, timeout=600
-            )
-    return binary
 
 
 class World:

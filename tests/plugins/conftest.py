@@ -122,15 +122,18 @@ class Host:
         """Return the lease files of a network."""
         return self.node.run(_leases, self.root / network)
 
+    def settle(self, *, netns: str = "") -> None:
+        """Wait for the kernel's news of a carrier, which come a moment later than the carrier."""
+        pause = "for i in 1 2 3 4 5 6 7; do ip link | grep -q NO-CARR || exit 0; sleep .2; done"
+        self.sh(pause, netns=netns)
+
     def state(self, *, netns: str = "") -> dict[str, object]:
         """Return links, addresses and routes of all tables, without what chance gave.
 
         Names that begin with ``veth`` are cut to that; IPv6 link-local addresses, tags that
         somebody wrote on a link and the lengths of queues are left out.
         """
-        # The kernel's news of a carrier come a moment later.
-        pause = "for i in 1 2 3 4 5 6 7; do ip link | grep -q NO-CARR || exit 0; sleep .2; done"
-        self.sh(pause, netns=netns)
+        self.settle(netns=netns)
         found: dict[str, object] = {}
         for link in self.ip("-d addr show", netns=netns):
             name = _without_chance(link["ifname"])

@@ -1,0 +1,272 @@
+"""A forked plugin finds what a fresh process would, and nothing of a run before it.
+
+The plugin here is a probe that tells all it can see; it stands in a copy of podnet's own
+package, so that the plugin host and the launcher find it where they find every plugin.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import podnet
+import podnet_plugins
+from podnet.cni.versions import Verb
+from podnet.execute import Outcome, ProcessExecutor
+from podnet.plan import Invocation
+from podnet.plugin_host import PluginHost
+
+PACKAGE = Path(podnet_plugins.__file__).parent
+PROBE = """
+import gc, json, os, signal, socket, sys, threading, time
+
+RUNS = []
+
+
+def _open():
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
+        except FileNotFoundError:  # the one that lists
+            pass
+    return found
+
+
+def _world(asked):
+    status = dict(line.split(":\\t", 1) for line in open("/proc/self/status"))
+    return {
+        "asked": asked,
+        "environment": dict(os.environ),
+        "cwd": os.getcwd(),
+        "open": _open(),
+        "leads its group": os.getpgrp() == os.getpid(),
+        "handlers": [str(signal.getsignal(n)) for n in signal.valid_signals()],
+        "status": {k: status[k] for k in ("Umask", "SigBlk", "SigIgn", "SigCgt", "Threads")},
+        "namespaces": [os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "uts", "mnt")],
+        "hostname": socket.gethostname(),
+        "runs": len(RUNS),
+        "path": sys.argv[1:],
+    }
+
+
+def _mess():
+    RUNS.append(1)
+    os.environ["MESS"] = "1"
+    del os.environ["PATH"]
+    os.chdir("/proc")
+    os.umask(0o777)
+    os.open("/dev/null", os.O_RDONLY)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    sys.stdout.write("{}")
+    sys.stdout = None
+
+
+def main():
+    asked = json.load(sys.stdin)
+    match asked.get("do"):
+        case "mess":
+            _mess()
+        case "sleep":
+            if os.fork():
+                print(os.getpid(), flush=True)
+            time.sleep(60)
+        case "die":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "raise":
+            raise ValueError("a defect")
+        case _:
+            print(json.dumps(_world(asked)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The probe, forked and fresh."""
+
+    directory: Path
+    host: PluginHost
+
+    def run(self, do: str = "", *, forked: bool = True, timeout: float = 30) -> Outcome:
+        """Run it."""
+        executor = ProcessExecutor(
+            path=(str(self.directory),), host=self.host if forked else None, timeout=timeout
+        )
+        return executor.run(
+            Invocation(
+                verb=Verb.ADD,
+                plugin="probe",
+                environment={"CNI_COMMAND": "ADD", "CNI_ARGS": "Ä=ö"},
+                stdin={"do": do, "text": "ü" * 100_000},
+            )
+        )
+
+    def world(self, *, forked: bool = True) -> Any:
+        """Return what it sees, but for an invocation's own trace and what the suite's runner leaks."""
+        outcome = self.run(forked=forked)
+        assert outcome.exit_status == 0, outcome
+        seen = json.loads(outcome.stdout)
+        del seen["environment"]["TRACEPARENT"]
+        seen["open"] = {n: what for n, what in seen["open"].items() if not _is_leaked(int(n))}
+        return seen
+
+
+def _is_leaked(descriptor: int) -> bool:
+    """Tell whether we have a descriptor that every process we execute inherits."""
+    try:
+        return descriptor > 2 and os.get_inheritable(descriptor)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    """A copy of the package with the probe in it."""
+    root = tmp_path_factory.mktemp("probe")
+    shutil.copytree(PACKAGE, root / "plugins" / "podnet_plugins")
+    (root / "runtime").symlink_to(Path(podnet.__file__).parent.parent)
+    (root / ".venv/bin").mkdir(parents=True)
+    (root / ".venv/bin/python3").symlink_to(sys.executable)
+    copy = root / "plugins" / "podnet_plugins"
+    (copy / "probe.py").write_text(PROBE)
+    shutil.copy(copy / "bin" / "bridge", copy / "bin" / "probe")
+    host = PluginHost(copy / "bin")
+    made = Both(copy / "bin", host)
+    _until(lambda: len(_children(host, made)) >= 3)
+    yield made
+    host.close()
+
+
+def _children(host: PluginHost, both: Both | None = None) -> list[int]:
+    """Return the processes that the host has forked and that have not ended."""
+    if both is not None and not host.is_running:
+        both.run()
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _parent(int(entry.name)) == host.pid
+    ]
+
+
+def _parent(pid: int) -> int:
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if state == "Z" else int(parent)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_forked_plugin_sees_what_a_fresh_process_sees(both):
+    forked, fresh = (both.world(forked=way) for way in (True, False))
+
+    assert forked == fresh
+    assert forked["open"] == {"0": "pipe", "1": "pipe", "2": "pipe"}
+
+
+def test_in_a_node_too(both, node):
+    forked, fresh = (node.run(both.world, forked=way) for way in (True, False))
+
+    assert forked == fresh
+    assert forked["hostname"] == "test"
+
+
+def test_it_starts_where_its_caller_is(both, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOMETHING", "new")
+
+    seen = both.world()
+
+    assert (seen["cwd"], seen["environment"]["SOMETHING"]) == (str(tmp_path), "new")
+    monkeypatch.delenv("SOMETHING")
+    assert "SOMETHING" not in both.world()["environment"]
+
+
+def test_whatever_a_plugin_does_to_its_process_the_next_ones_do_not_see(both):
+    before = both.world()
+
+    for _ in range(6):  # more than there are workers that wait
+        assert both.run("mess").stdout == b"{}"
+
+    assert [both.world() for _ in range(6)] == [before] * 6
+
+
+def test_a_plugin_that_hangs_is_killed_with_its_group(both):
+    outcome = both.run("sleep", timeout=1)
+
+    assert outcome.timed_out
+    assert outcome.signal == signal.SIGKILL
+    _until(lambda: not _exists(group=int(outcome.stdout)))
+
+
+def _exists(*, group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_signal_s_number_is_told(both):
+    forked, fresh = (both.run("die", forked=way) for way in (True, False))
+
+    assert forked.signal == fresh.signal == signal.SIGSEGV
+
+
+def test_a_defect_is_a_traceback_and_status_one(both):
+    forked, fresh = (both.run("raise", forked=way) for way in (True, False))
+
+    assert forked.exit_status == fresh.exit_status == 1
+    assert forked.stderr.endswith(b"ValueError: a defect\n")
+    assert fresh.stderr.endswith(b"ValueError: a defect\n")
+
+
+def test_many_at_once_are_all_answered(both):
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: both.world(), range(24)))
+
+    assert [world["runs"] for world in seen] == [0] * 24
+
+
+def test_who_waits_ends_with_a_host_that_is_killed(both):
+    made = PluginHost(both.directory)
+    another = Both(both.directory, made)
+    _until(lambda: len(_children(made, another)) >= 3)
+    waiting = _children(made)
+
+    os.kill(made.pid, signal.SIGKILL)
+
+    _until(lambda: not any(_parent(pid) for pid in waiting))
+    assert another.world() == both.world(forked=False)  # by an interpreter
+    made.close()
+
+
+def test_workers_that_cannot_wait_are_not_forked_again_and_again(both):
+    made = PluginHost(both.directory)
+    another = Both(both.directory, made)
+    _until(lambda: len(_children(made, another)) >= 3)
+
+    for pid in _children(made):
+        os.kill(pid, signal.SIGKILL)
+    _until(lambda: not _children(made))
+
+    assert another.world() == both.world(forked=False)
+    assert _children(made) == []
+    made.close()
