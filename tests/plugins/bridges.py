@@ -72,8 +72,10 @@ def outside_of(host: Any) -> str:
     host.sh(f"ip link add up0 type veth peer name up1 netns {outside}")
     host.sh("ip addr add 192.0.2.1/24 dev up0; ip addr add fd05::1/64 dev up0 nodad")
     host.sh("ip addr add 192.0.2.9/24 dev up1; ip addr add fd05::9/64 dev up1 nodad", netns=outside)
-    host.sh("ip link set up0 up")
-    host.sh("ip link set up1 up", netns=outside)
+    for end, netns in (("up0", ""), ("up1", outside)):
+        # Or its link-local address is tentative, and it asks for no neighbour, for 2 s.
+        host.sh(f"sysctl -q -w net.ipv6.conf.{end}.accept_dad=0", netns=netns)
+        host.sh(f"ip link set {end} up", netns=netns)
     return outside
 
 

@@ -317,14 +317,13 @@ def test_a_gateway_that_is_made_forwards_ipv6_at_once(host):
     """While its link-local address is tentative, it asks for no neighbour."""
     outside = outside_of(host)
     host.sh("ip route add fd00::/64 via fd05::1", netns=outside)
-    host.sh("sysctl -q -w net.ipv6.conf.up0.accept_dad=0")
 
     added(host, gateway(("fd00::/64",), isDefaultGateway=True))
 
-    assert host.reaches("fd05::9", netns="/run/netns/c1", timeout=0.5)
-    assert host.sh("sysctl -n net.ipv6.conf.br0.accept_dad") == "0\n"
     [shown] = host.ip("-6 addr show dev br0 scope link")
     assert not any("tentative" in address for address in shown["addr_info"])
+    assert host.sh("sysctl -n net.ipv6.conf.br0.accept_dad") == "0\n"
+    assert host.reaches("fd05::9", netns="/run/netns/c1")
 
 
 def test_duplicate_detection_of_a_bridge_that_is_there_stays_as_it_is(host):
