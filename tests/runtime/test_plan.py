@@ -160,6 +160,14 @@ def test_version_is_asked_with_dummies():
     }
 
 
+def test_what_a_plugin_is_is_asked_as_a_version_with_an_argument_more():
+    """A plugin that does not know the argument meets a request that it knows."""
+    step = plan.describe("bridge", PATH)
+
+    assert (step.arguments, step.path) == (("--describe",), tuple(PATH))
+    assert replace(step, arguments=(), path=()) == plan.version("bridge")
+
+
 def test_all_six_parameters_are_in_every_invocation():
     """Trap 3: an inherited CNI_* must never reach a plugin."""
     bare = Attachment(container_id="c1", ifname="eth0")
