@@ -116,8 +116,8 @@ PLUGIN = Plugin(
 
 def main() -> None:
     """Run the plugin, or its daemon."""
-    if sys.argv[2:3] == ["daemon"]:
+    if sys.argv[1:2] == ["daemon"]:
         from podnet_plugins import dhcp_daemon  # noqa: PLC0415  no plugin needs it
 
-        dhcp_daemon.main(sys.argv[3:])
+        dhcp_daemon.main(sys.argv[2:])
     run(PLUGIN)

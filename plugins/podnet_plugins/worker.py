@@ -23,6 +23,7 @@ from podnet.kernel import libc, links, worlds
 from podnet.kernel.netlink import Netlink
 from podnet_plugins.skel import Call, Plugin, respond
 
+_EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
 _STREAMS = 3
 _LARGEST_REQUEST = 1 << 20
 _MOST_DESCRIPTORS = 64
@@ -171,7 +172,7 @@ def _become(request: Request) -> None:
     """Take on everything that tells one process from another."""
     _enter(request.namespaces, str(request.asked["cwd"]))
     _take_descriptors(request)
-    sys.argv[1:] = [request.plugin]
+    sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
     environment = request.asked["environment"]
     assert isinstance(environment, dict)  # noqa: S101
     _take_environment(environment)
