@@ -352,7 +352,7 @@ def _content(path: Path) -> str:
 
 
 #: podnet's lock; host-local's, and the stamp of its index.
-_STAY = {"gc.lock", "lock", "stamp"}
+_STAY = {"gc.lock", "iptables.lock", "lock", "stamp"}
 
 
 @pytest.fixture

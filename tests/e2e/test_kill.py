@@ -113,7 +113,9 @@ RECORD = "/var/lib/podnet/pods/web.json"
 
 
 def _is_litter(path: str) -> bool:
-    return path.endswith((".draft", ".probe")) or path.startswith("/run/podnet/locks/")
+    return path.endswith((".draft", ".probe")) or path.startswith(
+        ("/run/podnet/locks/", "/run/podnet/iptables.lock")
+    )
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))

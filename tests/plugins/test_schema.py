@@ -195,7 +195,7 @@ def test_every_plugin_says_what_it_is_and_which_keys_it_has(name: str) -> None:
 
     assert plugin.name == name
     assert plugin.about.endswith(".")
-    assert plugin.section == ("ipam" if name in {"host-local", "static"} else "")
+    assert plugin.section == ("ipam" if name in {"dhcp", "host-local", "static"} else "")
     if plugin.config is None:
         assert name in {"dummy", "loopback"}
         return

@@ -94,7 +94,7 @@ def probe(
     *,
     wait: Annotated[
         float, typer.Option("--wait", "-W", min=0.01, help="Seconds to wait for an answer.")
-    ] = 1.0,
+    ] = 3.0,  # a bridge that was made just now may drop packets for a second
     output: FormOption = Form.TABLE,
 ) -> None:
     """Try ICMP, TCP, UDP and MTU-sized packets from every Node and pod to every pod."""

@@ -148,7 +148,14 @@ BRIDGE = _all(
             differences=V6_BRIDGED,
         )
     ),
-    _leased(Case("bridge 0.2.0", (_bridge(_local(V4), isDefaultGateway=True),), version="0.2.0")),
+    _leased(
+        Case(
+            "bridge 0.2.0",
+            (_bridge(_local(V4), isDefaultGateway=True),),
+            version="0.2.0",
+            differences=(why.FORWARDS_AT_ONCE,),
+        )
+    ),
     _leased(
         Case(
             "bridge enabledad",

@@ -84,6 +84,9 @@ KEPT = Difference("as in 1.7", ("pod/sysctl/net/ipv6/conf/eth0/keep_addr_on_down
 NO_WAIT = Difference(
     "IPAM gave the address to nobody else", ("pod/link/eth0/address/fd00:*",), THERE
 )
+FORWARDS_AT_ONCE = Difference(
+    "a gateway asks for its neighbours at once", ("host/sysctl/net/ipv6/conf/br0/accept_dad",), EVER
+)
 GATEWAY_AT_ONCE = Difference("a gateway answers at once", ("host/link/br0/address/fd00:*",), EVER)
 TAKEN = Difference("names the interface, as in 1.9", ("answer/0/msg",), AGAIN)
 PAIR_GOES = Difference(
