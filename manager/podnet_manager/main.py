@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -176,11 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--public-ip",
-        type=ip_address,
+        type=_ipv4,
         metavar="ADDRESS",
         help="the Node's IPv4 address for the others; default: the interface's",
     )
-    add("--public-ipv6", type=ip_address, metavar="ADDRESS", help="likewise, IPv6")
+    add("--public-ipv6", type=_ipv6, metavar="ADDRESS", help="likewise, IPv6")
     add(
         "--subnet-file",
         type=Path,
@@ -227,8 +227,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _ipv4(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no IPv4 address") from None
+
+
+def _ipv6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no IPv6 address") from None
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
     return value

@@ -127,7 +127,7 @@ class Clusters:
             hint = f"there are: {there}; podnet cluster up"
             raise UsageError(f"there is no cluster {name}", hint) from None
         except (ValueError, TypeError) as exc:
-            hint = f"podnet cluster down {name} removes what can be found"
+            hint = "podnet node delete removes its Nodes; then remove the record's directory"
             raise UsageError(f"the record {path} cannot be read: {exc}", hint) from exc
 
     def up(self, cluster: Cluster, *, patience: float, say: Callable[[str], None]) -> None:

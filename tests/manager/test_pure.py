@@ -22,6 +22,7 @@ from podnet_manager.acquire import (
 )
 from podnet_manager.desired import PROTOCOL, Surroundings
 from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.main import main
 from podnet_manager.netconf import HostGw, Vxlan
 from podnet_manager.peers import Peers
 from podnet_manager.reconcile import difference
@@ -372,3 +373,23 @@ def test_rules_keep_the_kube_proxy_mark_apart_and_masquerade_the_host() -> None:
         "ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masq"
     )
     assert "ip saddr != 10.5.0.0/16 ip daddr 10.5.49.0/24 return" in table.rules["postrtg"]
+
+
+# -- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--lease-ttl", "abc"], "abc is no number of seconds"),
+        (["--resync", "0"], "0 is no number of seconds"),
+        (["--public-ip", "fd00::1"], "fd00::1 is no IPv4 address"),
+        (["--public-ipv6", "10.0.0.1"], "10.0.0.1 is no IPv6 address"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_in_words(arguments, said, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
