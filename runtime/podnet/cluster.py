@@ -7,6 +7,7 @@ that a crash left half made.
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -110,7 +111,8 @@ class Clusters:
 
     def names(self) -> list[str]:
         """Return the names of all clusters."""
-        return sorted(p.parent.name for p in self.directory.glob("*/cluster.json"))
+        found = (path.parent.name for path in self.directory.glob("*/cluster.json"))
+        return sorted(name for name in found if not name.startswith("."))  # or it is a draft
 
     def load(self, name: str) -> Cluster:
         """Return the record of a cluster.
@@ -138,21 +140,35 @@ class Clusters:
             PodnetError: Something did not work; nothing is left.
         """
         _check(cluster)
-        home = self.directory / cluster.name
-        if (home / "cluster.json").exists():
-            hint = f"podnet cluster down {cluster.name}"
-            raise UsageError(f"there is a cluster {cluster.name} already", hint)
         taken = set(self._nodes.names()) & {*cluster.members, cluster.underlay}
+        home = self._claim(cluster)
         if taken:
+            _remove(home)
             raise UsageError(f"there is a Node {min(taken)} already", "podnet node list")
-        files.make_directory(home / "shared")
-        files.write(home / "cluster.json", json.dumps(asdict(cluster)).encode())
         try:
             self._build(cluster, home / "shared", say)
             self._await_ready(cluster, cluster.members, peers=cluster.nodes - 1, patience=patience)
         except BaseException:
             self.down(cluster.name)
             raise
+
+    def _claim(self, cluster: Cluster) -> Path:
+        """Put a new cluster on record, whole; return its directory.
+
+        Raises:
+            UsageError: The name is taken, maybe by somebody who was faster.
+        """
+        home = self.directory / cluster.name
+        draft = self.directory / f".{cluster.name}.{os.urandom(4).hex()}"
+        files.make_directory(draft / "shared")
+        files.write(draft / "cluster.json", json.dumps(asdict(cluster)).encode())
+        try:
+            draft.rename(home)  # refused where a directory with something in it is
+        except OSError:
+            _remove(draft)
+            hint = f"podnet cluster down {cluster.name}"
+            raise UsageError(f"there is a cluster {cluster.name} already", hint) from None
+        return home
 
     def _build(self, cluster: Cluster, shared: Path, say: Callable[[str], None]) -> None:
         files.write(shared / "net-conf.json", json.dumps(cluster.net_conf()).encode())
@@ -201,10 +217,7 @@ class Clusters:
         for node in [*cluster.members, cluster.underlay]:
             if node in there:
                 self._nodes.delete(node)
-        home = self.directory / name
-        for path in sorted(home.glob("**/*"), key=lambda p: len(p.parts), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        home.rmdir()
+        _remove(self.directory / name)
         with suppress(OSError):  # other clusters are in it
             self.directory.rmdir()
 
@@ -306,6 +319,11 @@ def _check_name(name: str) -> None:
 
 
 _LONGEST_NAME = 50  # the Nodes' names are longer, and a hostname has 63
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory and all that is in it; it may be going already."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _reap(pids: list[int]) -> None:

@@ -110,6 +110,19 @@ def test_a_second_cluster_needs_a_name_and_has_nodes_of_its_own(podnet) -> None:
     assert podnet.json("node", "list")["items"] == []
 
 
+def test_of_two_that_make_one_cluster_at_once_one_is_refused(podnet) -> None:
+    first = podnet.start("cluster", "up", "one", "--nodes", "1")
+    second = podnet.start("cluster", "up", "one", "--nodes", "1")
+
+    said = [process.communicate(timeout=60)[1] for process in (first, second)]
+
+    assert sorted(process.returncode for process in (first, second)) == [0, 2], said
+    assert not any("Traceback" in str(text) for text in said), said
+    assert podnet.json("node", "list")["items"] == [{"name": "one-n1"}, {"name": "one-underlay"}]
+    podnet("cluster", "down", "one")
+    assert podnet.json("cluster", "list")["items"] == []
+
+
 def test_a_cluster_that_cannot_become_ready_is_taken_down_again(podnet) -> None:
     said = podnet("cluster", "up", "--nodes", "2", "--wait", "0.1", status=124).stderr
 
