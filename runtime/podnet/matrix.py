@@ -21,6 +21,8 @@ from podnet.records import Pod, Records
 WAYS = ("icmp", "mtu", "tcp", "udp")
 _PORT = 34567
 _AT_ONCE = 16
+_TRIES = 3
+_ORDINARY = 56  # bytes of an echo's payload
 # IP and ICMP headers around an echo's payload.
 _HEADERS = {4: 28, 6: 48}
 _SMALLEST_MTU = 1280
@@ -129,7 +131,20 @@ def _cell(source: End, target: End, address: Address, way: str, port: int, timeo
             outcome = probes.udp(source.netns, target.netns, address, port, timeout=timeout)
         case "mtu":
             size = min(source.mtu, target.mtu) - _HEADERS[address.version]
-            outcome = probes.icmp(source.netns, address, size=size, timeout=timeout)
+            outcome = _echo(source, address, size=size, timeout=timeout)
         case _:
-            outcome = probes.icmp(source.netns, address, timeout=timeout)
+            outcome = _echo(source, address, size=_ORDINARY, timeout=timeout)
     return Cell(source=source.name, target=target.name, address=address, way=way, outcome=outcome)
+
+
+def _echo(source: End, address: Address, *, size: int, timeout: float) -> probes.Probe:
+    """Send an echo request, and again: while a neighbour is asked for, packets get lost.
+
+    TCP does the same by itself.
+    """
+    outcome = probes.Probe(reached=False)
+    for _ in range(_TRIES):
+        outcome = probes.icmp(source.netns, address, size=size, timeout=timeout / _TRIES)
+        if outcome.reached:
+            break
+    return outcome
