@@ -86,7 +86,9 @@ def kernel_route(route: ResultRoute, oif: int, ips: tuple[IPConfig, ...]) -> rou
 
 
 def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Result) -> None:
-    """Check that *link* is up and has *ips* and the routes of *result*, gateways included.
+    """Check that *link* is up and has *ips*, the ways to their subnets and the routes of *result*.
+
+    A route whose table nobody asked for may be in any: sbr moves them.
 
     Raises:
         CniError: Something is missing.
@@ -97,10 +99,15 @@ def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Resul
     for ip in ips:
         if ip.address not in present:
             raise CniError(f"Failed to match addr {ip.address} on interface {link.name}")
-    for family in {route.dst.version for route in result.routes}:
-        existing = {(r.dst, r.gw, r.table) for r in routes.of(netlink, link.index, family)}
-        for route in (r for r in result.routes if r.dst.version == family):
-            wanted = kernel_route(route, link.index, ips)
-            if (wanted.dst, wanted.gw, wanted.table) not in existing:
-                via = f" via {wanted.gw}" if wanted.gw else ""
-                raise CniError(f"Expected Route {wanted.dst}{via} not found in routing table")
+    families = {ip.address.version for ip in ips} | {route.dst.version for route in result.routes}
+    existing = {r for family in families for r in routes.of(netlink, link.index, family)}
+    reached = {route.dst for route in existing}
+    for network in (ip.address.network for ip in ips):
+        if network.prefixlen < network.max_prefixlen and network not in reached:
+            raise CniError(f"the route to {network} of interface {link.name} is gone")
+    for route in result.routes:
+        wanted = kernel_route(route, link.index, ips)
+        same = [r for r in existing if (r.dst, r.gw) == (wanted.dst, wanted.gw)]
+        if not any(route.table in {None, r.table} for r in same):
+            via = f" via {wanted.gw}" if wanted.gw else ""
+            raise CniError(f"Expected Route {wanted.dst}{via} not found in routing table")

@@ -449,6 +449,3 @@ def test_status_is_the_master_s_and_ipam_s(host):
     host.call("ADD", config)
     code, msg = host.call("STATUS", config).refusal
     assert (code, msg) == (50, "no IP addresses available in range set 0: 10.1.0.1-10.1.0.2")
-
-
-# With the reference
