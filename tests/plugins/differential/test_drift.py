@@ -14,9 +14,9 @@ from unittest.mock import patch
 
 import pytest
 from tests.plugins.conftest import OURS, Answer
-from tests.plugins.differential.cases import DRIFTING
 from tests.plugins.differential.differences import between
 from tests.plugins.differential.drift import Drift, drifts
+from tests.plugins.differential.drift_cases import DRIFTING
 from tests.plugins.differential.lives import Case, Side
 from tests.plugins.differential.snapshot import POD
 
