@@ -71,6 +71,8 @@ def check(call: Call) -> None:
                 raise CniError("get ifb device: Link not found")
             if not ifb.up:
                 raise CniError(f"ifb device {ifb.name} is down")
+            if ifb.mtu != host.mtu:
+                raise CniError(f"ifb device {ifb.name} has MTU {ifb.mtu}, not {host.mtu}")
             _check_bucket(netlink, ifb, limits.egress)
             if ifb.index not in traffic.redirections(netlink, host.index):
                 raise CniError(f"what arrives on {host.name} is not redirected to {ifb.name}")
