@@ -5,12 +5,12 @@ and family.
 """
 
 from collections.abc import Callable, Iterable
-from hashlib import sha512
 from ipaddress import IPv4Interface, IPv6Interface
 from itertools import groupby
 
 from podnet.kernel import xtables
 from podnet.kernel.xtables import Chains
+from podnet_plugins.hashes import sha512
 
 _NAT = "nat"
 _FAMILIES = (4, 6)
