@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import podnet
 import podnet_plugins
 from podnet.kernel import namespaces
+from podnet.node import Node
 
 PACKAGE = Path(podnet_plugins.__file__).parent
 ROOTS = [str(PACKAGE.parent), str(Path(podnet.__file__).parent.parent)]
@@ -41,7 +43,7 @@ for plugin, verb, config in calls:
     module = import_module("podnet_plugins." + plugin.replace("-", "_"))
     stdin = json.dumps(config).encode()
     try:
-        results.append(respond(module.PLUGIN, dict(os.environ), lambda: stdin) or {})
+        results.append(respond(module.PLUGIN, dict(os.environ), lambda: stdin) or dict())
     except CniError as exc:
         results.append(exc.to_wire())
 print(json.dumps([results, sorted(set(sys.modules) - before)]))
@@ -56,7 +58,7 @@ before = set(sys.modules)
 """
 
 
-def _run(node, calls, prepare):
+def _run(node: Node, calls: list[list[Any]], prepare: str) -> Any:
     code = CALLS.format(roots=ROOTS, prepare=prepare)
     done = node.run(
         subprocess.run,
