@@ -117,6 +117,8 @@ def _is_among(rule: str, found: Iterable[str]) -> bool:
 def _remove(choose: Callable[[Chains], set[str]], sources: Iterable[str] = ()) -> None:
     with xtables.alone():
         for family in filter(xtables.available, _FAMILIES):
+            if not xtables.in_use(family, _NAT):
+                continue
             chains = xtables.saved(family).get(_NAT, {})
             unwanted = sorted(choose(chains).intersection(chains))
             lines = [line for gone in unwanted for line in _removal(chains, gone, sources)]

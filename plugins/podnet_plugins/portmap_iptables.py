@@ -185,7 +185,7 @@ def _remove(choose: Callable[[Chains], set[str]]) -> None:
     """Remove the chains that are chosen from those of each family, and what leads to them."""
     with xtables.alone():
         for family in (4, 6):
-            if not xtables.available(family):
+            if not xtables.available(family) or not xtables.in_use(family, _NAT):
                 continue
             chains = xtables.saved(family).get(_NAT, {})
             gone = sorted(choose(chains).intersection(chains))
