@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from hashlib import sha512
 
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
@@ -23,6 +22,7 @@ from podnet.kernel.traffic import TokenBucket
 from podnet_plugins import marks
 from podnet_plugins.bandwidth_config import BandwidthConfig, Limits
 from podnet_plugins.container import entered
+from podnet_plugins.hashes import sha512
 from podnet_plugins.skel import Call, Plugin, run
 
 _PREFIX, _LONGEST = "bwp", 15

@@ -62,7 +62,7 @@ def measure(count: int) -> dict[str, list[float]]:
 def _veth(host: Netlink, inside: Netlink, home: int) -> None:
     """A pair, a bridge port, an address and a default route."""
     links.add_veth(inside, "eth0", peer=_HOST, peer_netns=home)
-    links.add_port(host, _index(host, _HOST), bridge=_index(host, _BRIDGE))
+    links.add_port(host, _HOST, bridge=_index(host, _BRIDGE), alias="bound")
     index = _index(inside, "eth0")
     addresses.add(inside, index, ip_interface("10.1.0.2/24"))
     links.set_up(inside, index)
