@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from hashlib import sha512
 
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
@@ -23,6 +22,7 @@ from podnet.kernel.traffic import TokenBucket
 from podnet_plugins import marks
 from podnet_plugins.bandwidth_config import BandwidthConfig, Limits
 from podnet_plugins.container import entered
+from podnet_plugins.hashes import sha512
 from podnet_plugins.skel import Call, Plugin, run
 
 _PREFIX, _LONGEST = "bwp", 15
@@ -71,6 +71,8 @@ def check(call: Call) -> None:
                 raise CniError("get ifb device: Link not found")
             if not ifb.up:
                 raise CniError(f"ifb device {ifb.name} is down")
+            if ifb.mtu != host.mtu:
+                raise CniError(f"ifb device {ifb.name} has MTU {ifb.mtu}, not {host.mtu}")
             _check_bucket(netlink, ifb, limits.egress)
             if ifb.index not in traffic.redirections(netlink, host.index):
                 raise CniError(f"what arrives on {host.name} is not redirected to {ifb.name}")

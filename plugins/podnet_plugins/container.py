@@ -12,7 +12,7 @@ from pathlib import Path
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import IPConfig, Result
 from podnet.cni.result import Route as ResultRoute
-from podnet.kernel import addresses, links, namespaces, routes, sysctl, virtual_links
+from podnet.kernel import addresses, links, namespaces, routes, sysctl
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 
@@ -88,9 +88,9 @@ def kernel_route(route: ResultRoute, oif: int, ips: tuple[IPConfig, ...]) -> rou
 
 
 def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Result) -> None:
-    """Check that *link* is up and has *ips* and the routes of *result*, gateways included.
+    """Check that *link* is up and has *ips*, the ways to their subnets and the routes of *result*.
 
-    The routes of a link in a VRF are in the VRF's table.
+    A route whose table nobody asked for may be in any: sbr moves them, and a VRF has its own.
 
     Raises:
         CniError: Something is missing.
@@ -101,17 +101,15 @@ def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Resul
     for ip in ips:
         if ip.address not in present:
             raise CniError(f"Failed to match addr {ip.address} on interface {link.name}")
-    main = _main_table(netlink, link) if result.routes else routes.MAIN_TABLE
-    for family in {route.dst.version for route in result.routes}:
-        existing = {(r.dst, r.gw, r.table) for r in routes.of(netlink, link.index, family)}
-        for route in (r for r in result.routes if r.dst.version == family):
-            wanted = kernel_route(route, link.index, ips)
-            table = main if wanted.table == routes.MAIN_TABLE else wanted.table
-            if (wanted.dst, wanted.gw, table) not in existing:
-                via = f" via {wanted.gw}" if wanted.gw else ""
-                raise CniError(f"Expected Route {wanted.dst}{via} not found in routing table")
-
-
-def _main_table(netlink: Netlink, link: Link) -> int:
-    master = links.at(netlink, link.master) if link.master else None
-    return (virtual_links.vrf_table(master) if master else 0) or routes.MAIN_TABLE
+    families = {ip.address.version for ip in ips} | {route.dst.version for route in result.routes}
+    existing = {r for family in families for r in routes.of(netlink, link.index, family)}
+    reached = {route.dst for route in existing}
+    for network in (ip.address.network for ip in ips):
+        if network.prefixlen < network.max_prefixlen and network not in reached:
+            raise CniError(f"the route to {network} of interface {link.name} is gone")
+    for route in result.routes:
+        wanted = kernel_route(route, link.index, ips)
+        same = [r for r in existing if (r.dst, r.gw) == (wanted.dst, wanted.gw)]
+        if not any(route.table in {None, r.table} for r in same):
+            via = f" via {wanted.gw}" if wanted.gw else ""
+            raise CniError(f"Expected Route {wanted.dst}{via} not found in routing table")

@@ -48,6 +48,8 @@ def remove(gone: Callable[[User], bool], claimed: Iterable[str] = ()) -> None:
     """Remove what users left that are *gone*, and the rules of *claimed* addresses."""
     with xtables.alone():
         for family in filter(xtables.available, _FAMILIES):
+            if not xtables.in_use(family, _TABLE):
+                continue
             chains = xtables.saved(family).get(_TABLE, {})
             known = _users(chains)
             leaving = firewall_users.leaving(

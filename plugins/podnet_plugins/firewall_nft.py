@@ -5,7 +5,7 @@ What other tables drop stays dropped: in nftables a packet has to pass every one
 
 from collections.abc import Callable, Iterable, Iterator
 
-from podnet.kernel import firewall, xtables
+from podnet.kernel import firewall, nft_tags, xtables
 from podnet_plugins import firewall_users, nft_rules
 from podnet_plugins.firewall_config import FirewallConfig
 from podnet_plugins.firewall_users import ISOLATED, OPEN, Leaving, User
@@ -45,6 +45,8 @@ def add(config: FirewallConfig, users: list[User]) -> None:
 
 def remove(gone: Callable[[User], bool], _claimed: Iterable[str] = ()) -> None:
     """Remove what users left that are *gone*; here an address is always somebody's."""
+    if not nft_tags.of(_FAMILY, _NAME):  # where iptables serves, a run of nft less
+        return
     with xtables.alone():
         found = nft_rules.listed(_FAMILY, _NAME) or []
         known = [_user(rule) for rule in found if rule.chain == _OWNERS]

@@ -16,11 +16,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from ipaddress import ip_address
 from itertools import count, takewhile
 from pathlib import Path
 
+from podnet_plugins.hashes import sha256
 from podnet_plugins.ranges import Address
 
 _LAST = "last_reserved_ip."

@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 
 from podnet.cni.errors import CniError
 from podnet.cni.result import Interface, IPConfig, Result
-from podnet.kernel import addresses, links, namespaces
+from podnet.kernel import addresses, links, namespaces, sysctl
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_plugins.container import entered
@@ -37,14 +37,16 @@ def add(call: Call) -> Result:
 
 
 def check(call: Call) -> None:
-    """Check that lo is up and has its IPv4 address."""
+    """Check that lo is up and has its addresses: that of IPv6 where that is not switched off."""
     with entered(call.netns), Netlink() as netlink:
         link = _lo(netlink)
         if not link.up:
             raise CniError("loopback interface is down")
         found = [address.interface for address in addresses.of(netlink, link.index)]
-    if _EXPECTED[0] not in found:
-        raise CniError(f"loopback interface has lost its address {_EXPECTED[0]}")
+        has_ipv6 = sysctl.read("ipv6", "conf", _NAME, "disable_ipv6") == "0"
+    for address in _EXPECTED if has_ipv6 else _EXPECTED[:1]:
+        if address not in found:
+            raise CniError(f"loopback interface has lost its address {address}")
 
 
 def delete(call: Call) -> None:

@@ -4,7 +4,7 @@ The reference's nftables comment: two hashes, of the network and of the attachme
 both in words.  Rules carry it as their comment, links as their alias.
 """
 
-from hashlib import sha512
+from podnet_plugins.hashes import sha512
 
 _HASH = 16
 _LONGEST = 128

@@ -5,12 +5,12 @@ and family.
 """
 
 from collections.abc import Callable, Iterable
-from hashlib import sha512
 from ipaddress import IPv4Interface, IPv6Interface
 from itertools import groupby
 
 from podnet.kernel import xtables
 from podnet.kernel.xtables import Chains
+from podnet_plugins.hashes import sha512
 
 _NAT = "nat"
 _FAMILIES = (4, 6)
@@ -117,6 +117,8 @@ def _is_among(rule: str, found: Iterable[str]) -> bool:
 def _remove(choose: Callable[[Chains], set[str]], sources: Iterable[str] = ()) -> None:
     with xtables.alone():
         for family in filter(xtables.available, _FAMILIES):
+            if not xtables.in_use(family, _NAT):
+                continue
             chains = xtables.saved(family).get(_NAT, {})
             unwanted = sorted(choose(chains).intersection(chains))
             lines = [line for gone in unwanted for line in _removal(chains, gone, sources)]

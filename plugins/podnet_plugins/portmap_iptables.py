@@ -7,12 +7,12 @@ from outside reach (plugins#729), is one rule more.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from hashlib import sha512
 
 from podnet.errors import PodnetError
 from podnet.kernel import xtables
 from podnet.kernel.xtables import Chains, quoted
 from podnet_plugins import nft_rules
+from podnet_plugins.hashes import sha512
 from podnet_plugins.portmap_config import Interface, PortmapConfig, PortMapping
 from podnet_plugins.skel import Call
 
@@ -185,7 +185,7 @@ def _remove(choose: Callable[[Chains], set[str]]) -> None:
     """Remove the chains that are chosen from those of each family, and what leads to them."""
     with xtables.alone():
         for family in (4, 6):
-            if not xtables.available(family):
+            if not xtables.available(family) or not xtables.in_use(family, _NAT):
                 continue
             chains = xtables.saved(family).get(_NAT, {})
             gone = sorted(choose(chains).intersection(chains))

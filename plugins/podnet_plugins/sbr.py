@@ -170,6 +170,8 @@ def _check_main(netlink: Netlink, link: Link, ip: IPConfig, *, hinted: bool) -> 
         raise CniError(f"the route to {ip.address.network} from {ip.address.ip} is gone")
     if not hinted and hints:
         raise CniError(f"the route to {ip.address.network} is in the main table again")
+    if ip.gateway and any(r.gw == ip.gateway and not r.dst.prefixlen for r in found):
+        raise CniError(f"the default route via {ip.gateway} is in the main table again")
 
 
 def delete(call: Call) -> None:

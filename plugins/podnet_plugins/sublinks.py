@@ -231,14 +231,19 @@ def status(call: Call, kind: str, place: Place | None = None) -> None:
     """Say whether an ADD could succeed: the kernel's part, the master, and IPAM's own say.
 
     Raises:
-        CniError: Code 50, it could not.
+        CniError: Code 50, it could not; code 51, and the pods that are there suffer, too: their
+            links went with their master, or it is down.
     """
     with Netlink() as netlink:
         if not virtual_links.is_supported(netlink, kind):
             raise CniError(virtual_links.missing(kind).message, code=Code.NOT_AVAILABLE)
         if place and not place.in_container:
+            suffering = Code.LIMITED_CONNECTIVITY if place.master else Code.NOT_AVAILABLE
             try:
-                place.find(netlink)
+                master = place.find(netlink)
             except CniError as exc:
-                raise CniError(exc.msg, exc.details, code=Code.NOT_AVAILABLE) from None
+                raise CniError(exc.msg, exc.details, code=suffering) from None
+            if not master.up:
+                message = f"master interface {master.name} is down"
+                raise CniError(message, code=Code.LIMITED_CONNECTIVITY)
     delegate.status(call)

@@ -1,9 +1,8 @@
 """A process that waits to be a plugin, and is one: with everything as in a fresh process.
 
-Forked by the plugin host, it first does what any plugin does, so that the memory this writes
-to is its own by the time somebody waits.  Then it takes one request, becomes the plugin that
-is asked for, in the environment, working directory, process group and namespaces and with the
-streams and locks of whoever asks, and ends.
+Forked by the plugin host, it takes one request, becomes the plugin that is asked for, in the
+environment, working directory, process group and namespaces and with the streams and locks of
+whoever asks, and ends.
 """
 
 import json
@@ -18,10 +17,7 @@ from itertools import pairwise
 from types import ModuleType
 from typing import NoReturn, Self
 
-from podnet.cni.result import Result
-from podnet.kernel import libc, links, worlds
-from podnet.kernel.netlink import Netlink
-from podnet_plugins.skel import Call, Plugin, respond
+from podnet.kernel import libc, worlds
 
 _EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
 _STREAMS = 3
@@ -97,9 +93,10 @@ def work(
             request = _awaited(control)
         if request is None:
             os._exit(0)
-        _introduce(host, request)
-        _become(request)
+        reply = _introduce(host, request)
+        reply = _become(request, reply)
         status = _status_of(module(request.plugin).main)
+        _take_leave(reply, status)
     except BaseException:  # noqa: BLE001  what a fresh process would do with it
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
@@ -109,73 +106,51 @@ def work(
 
 
 def _awaited(control: socket.socket) -> Request | None:
-    """Prepare, and wait for a request; end with the host until there is one."""
+    """Wait for a request; end with the host until there is one."""
     host = os.getppid()
     libc.die_with_parent(signal.SIGKILL)
     if host != os.getppid():
         return None
-    _rehearse()
     request = Request.received(control)
     libc.die_with_parent(0)
     return request
 
 
-def _rehearse() -> None:
-    """Do what every plugin does, with nothing to show for it; see _WAITING in the host."""
-    environment = {
-        "CNI_COMMAND": "ADD",
-        "CNI_CONTAINERID": "rehearsal",
-        "CNI_NETNS": "/nonexistent",
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": "/nonexistent",
-    }
-    answer = respond(Plugin("rehearsal", add=_rehearsal), environment, lambda: _REQUEST)
-    json.dumps(answer)
-
-
-def _rehearsal(call: Call) -> Result:
-    with Netlink() as netlink:
-        links.find(netlink, "lo")
-    return call.require_prev_result()
-
-
-_REQUEST = json.dumps(
-    {
-        "cniVersion": "1.1.0",
-        "name": "rehearsal",
-        "type": "rehearsal",
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]]},
-        "prevResult": {
-            "cniVersion": "1.1.0",
-            "interfaces": [{"name": "eth0", "sandbox": "/nonexistent"}],
-            "ips": [{"address": "10.1.0.2/16", "gateway": "10.1.0.1", "interface": 0}],
-            "routes": [{"dst": "0.0.0.0/0"}],
-            "dns": {},
-        },
-    }
-).encode()
-
-
-def _introduce(host: socket.socket, request: Request) -> None:
-    """Tell who asked who we are, and the host whom to tell of our end."""
+def _introduce(host: socket.socket, request: Request) -> int:
+    """Tell who asked who we are, and the host whom to tell of our end; return where to answer."""
     os.setpgid(0, 0)
-    pid, ended = str(os.getpid()).encode(), os.pidfd_open(os.getpid())
-    reply = request.descriptors[0]
-    with socket.socket(fileno=os.dup(reply)) as answering, suppress(OSError):
-        # Who asked may be gone; the plugin goes on to its end.
-        socket.send_fds(answering, [pid], [ended])
+    pid, reply = str(os.getpid()).encode(), request.descriptors[0]
+    with suppress(OSError):  # who asked may be gone; the plugin goes on to its end
+        os.write(reply, pid)
     with suppress(OSError):  # the host may be gone
         socket.send_fds(host, [pid], [reply])
+    return reply
 
 
-def _become(request: Request) -> None:
-    """Take on everything that tells one process from another."""
+def _take_leave(reply: int, status: int) -> None:
+    """Say how we end, with nothing left that anybody could wait for.
+
+    The kernel takes a millisecond to clear the memory of a process away, and the host another to
+    hear of it: whoever asked need not wait for that.  Who is left in the process group was left
+    behind by the plugin.
+    """
+    with suppress(OSError):
+        os.setpgid(0, os.getppid())
+    os.closerange(0, reply)
+    os.closerange(reply + 1, _BEYOND_ALL)
+    with suppress(OSError):
+        os.write(reply, str(status).encode())
+
+
+def _become(request: Request, reply: int) -> int:
+    """Take on everything that tells one process from another; return what *reply* is then."""
     _enter(request.namespaces, str(request.asked["cwd"]))
-    _take_descriptors(request)
+    reply = _take_descriptors(request, reply)
     sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
     environment = request.asked["environment"]
     assert isinstance(environment, dict)  # noqa: S101
     _take_environment(environment)
+    return reply
 
 
 def _take_environment(environment: Mapping[str, str]) -> None:
@@ -198,17 +173,23 @@ def _enter(namespaces: list[int], cwd: str) -> None:
     os.chdir(cwd)
 
 
-def _take_descriptors(request: Request) -> None:
-    """Put the streams at 0, 1 and 2 and the locks where they were; close everything else."""
+def _take_descriptors(request: Request, reply: int) -> int:
+    """Put the streams at 0, 1 and 2 and the locks where they were; close everything else.
+
+    Returns:
+        What *reply* is now.
+    """
     wanted = dict(enumerate(request.streams)) | request.locks
-    highest = max([*request.descriptors, *wanted, _STREAMS]) + 1
+    free = max([*request.descriptors, *wanted, _STREAMS]) + 1
     # First out of the way of all targets, then to the targets.
-    moved = [os.dup2(source, highest + n) for n, source in enumerate(wanted.values())]
+    moved = [os.dup2(source, free + n) for n, source in enumerate(wanted.values())]
+    reply = os.dup2(reply, free + len(moved), inheritable=False)
     for source, target in zip(moved, wanted, strict=True):
         os.dup2(source, target)
-    for low, high in pairwise(sorted({*wanted, _BEYOND_ALL})):
+    for low, high in pairwise(sorted({*wanted, reply, _BEYOND_ALL})):
         if low + 1 < high:  # closerange(0, 0) closes everything
             os.closerange(low + 1, high)
+    return reply
 
 
 def _status_of(plugin: Callable[[], None]) -> int:

@@ -52,7 +52,7 @@ class Child(Streams):
 
     Attributes:
         pid: Its process ID, and its group's.
-        ended: A pidfd, readable when it has ended.
+        ended: A pidfd: readable when it has ended.
     """
 
     def __init__(

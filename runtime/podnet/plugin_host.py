@@ -16,6 +16,7 @@ from podnet.kernel import worlds
 from podnet.pipes import Streams
 
 _LAUNCH = "launch.py"
+_LARGEST_REPLY = 64
 
 
 class HostedChild(Streams):
@@ -23,7 +24,7 @@ class HostedChild(Streams):
 
     Attributes:
         pid: Its process ID, and its group's.
-        ended: A pidfd, readable when it has ended.
+        ended: Readable when it has ended.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class HostedChild(Streams):
             descriptors = [answering.fileno(), *theirs, *namespaces, *keep_open]
             socket.send_fds(control, [json.dumps(request).encode()], descriptors)
             answering.close()
-            self.pid, self.ended = self._answer()
+            self.pid = self._introduced()
+            self.ended = os.dup(self._reply.fileno())
         except BaseException:
             self.close_pipes()
             self._reply.close()
@@ -51,16 +53,16 @@ class HostedChild(Streams):
             for descriptor in (*theirs, *namespaces):
                 os.close(descriptor)
 
-    def _answer(self) -> tuple[int, int]:
-        pid, descriptors, _, _ = socket.recv_fds(self._reply, 64, 1)
-        if not descriptors:
+    def _introduced(self) -> int:
+        pid = self._reply.recv(_LARGEST_REPLY)
+        if not pid:
             raise ConnectionResetError("the plugin host is gone")
-        return int(pid), descriptors[0]
+        return int(pid)
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative."""
         with self._reply:
-            status = self._reply.recv(64)
+            status = self._reply.recv(_LARGEST_REPLY)
         return int(status) if status else -9
 
 

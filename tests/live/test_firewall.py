@@ -1,12 +1,14 @@
 """nft: transactions whole or not at all, and rules read as JSON."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podnet.errors import MissingError
-from podnet.kernel import firewall, namespaces, nft_tags
+from podnet.kernel import firewall, namespaces, nft_tags, xtables
 from podnet.kernel.firewall import NftError
 from podnet.kernel.netlink import NetlinkError
 
@@ -106,3 +108,29 @@ def test_without_nft_the_error_says_how_to_get_it(node, monkeypatch):
     with pytest.raises(MissingError) as raised:
         node.run(firewall.apply, CHAIN)
     assert raised.value.hint == "apt-get install nftables"
+
+
+def test_a_table_of_iptables_is_in_use_while_it_has_a_rule(node):
+    def sh(script: str) -> None:
+        node.run(subprocess.run, ["sh", "-ec", script], check=True)
+
+    if shutil.which("iptables-restore", path="/usr/sbin:/sbin:/usr/bin") is None:
+        pytest.skip("there is no iptables: apt-get install iptables")
+    before = node.run(xtables.in_use, 4, "nat")
+    sh("iptables -t nat -A POSTROUTING -s 10.1.0.2 -j MASQUERADE")
+
+    assert not before
+    assert node.run(xtables.in_use, 4, "nat")
+    assert not node.run(xtables.in_use, 6, "nat")
+    sh("iptables -t nat -F")
+    assert not node.run(xtables.in_use, 4, "nat")
+
+
+def test_the_older_iptables_counts_too(node):
+    if shutil.which("iptables-legacy", path="/usr/sbin:/sbin") is None:
+        pytest.skip("there is no iptables-legacy: apt-get install iptables")
+    made = node.run(subprocess.run, ["iptables-legacy", "-t", "nat", "-N", "X"], check=False)
+    if made.returncode != 0:
+        pytest.skip("the kernel has no ip_tables")
+
+    assert node.run(xtables.in_use, 4, "nat")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 LOOPBACK = {"type": "loopback"}
 
 
@@ -108,13 +110,21 @@ def test_check_notices_that_lo_is_down(host):
     assert host.call("CHECK", LOOPBACK).refusal == (999, "loopback interface is down")
 
 
-def test_check_notices_that_the_address_is_gone(host):
+@pytest.mark.parametrize("address", ["127.0.0.1/8", "::1/128"])
+def test_check_notices_that_an_address_is_gone(host, address):
     netns = host.container("c1")
-    host.sh("ip addr del 127.0.0.1/8 dev lo", netns=netns)
+    host.sh(f"ip addr del {address} dev lo", netns=netns)
 
     _, msg = host.call("CHECK", LOOPBACK).refusal
 
-    assert msg == "loopback interface has lost its address 127.0.0.1/8"
+    assert msg == f"loopback interface has lost its address {address}"
+
+
+def test_check_misses_no_ipv6_where_that_is_off(host):
+    netns = host.container("c1")
+    host.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1", netns=netns)
+
+    assert host.call("CHECK", LOOPBACK).result == {}
 
 
 def test_delete_sets_lo_down_and_may_be_repeated(host):

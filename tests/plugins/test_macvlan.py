@@ -442,13 +442,14 @@ def test_status_is_the_master_s_and_ipam_s(host):
     assert host.names() == {"m0", "m1"}
 
     assert host.call("STATUS", L2 | {"master": "nope"}).refusal == (
-        50,
+        51,
         'master interface "nope" not found',
     )
     assert host.call("STATUS", L2 | {"master": "nope", "linkInContainer": True}).status == 0
+    assert host.call("STATUS", L2 | {"master": ""}).refusal[0] == 50
+    host.sh("ip link set m0 down")
+    assert host.call("STATUS", L2).refusal == (51, "master interface m0 is down")
+    host.sh("ip link set m0 up")
     host.call("ADD", config)
     code, msg = host.call("STATUS", config).refusal
     assert (code, msg) == (50, "no IP addresses available in range set 0: 10.1.0.1-10.1.0.2")
-
-
-# With the reference

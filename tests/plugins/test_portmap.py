@@ -229,9 +229,9 @@ def test_containers_see_each_other_as_they_are(world, backend):
 def test_without_snat_nobody_is_masqueraded(world, backend):
     world.mapped(backend=backend, snat=False)
 
-    for family in (4, 6):
-        assert world.seen(HOST[family], WEB, origin=world.outside) == OUTSIDE[family]
-        assert world.seen(HOST[family], WEB) == HOST[family]
+    for family, mapping in product((4, 6), (WEB, DNS)):
+        assert world.seen(HOST[family], mapping, origin=world.outside) == OUTSIDE[family]
+        assert world.seen(HOST[family], mapping) == HOST[family]
     assert world.seen("127.0.0.1", WEB, wait=0.3) == ""
     assert not [rule for rule in world.nat() if "masquerade" in rule.lower()]
     assert world.host.sh("sysctl -n net.ipv4.conf.br0.route_localnet") == "0\n"
@@ -507,19 +507,6 @@ def test_check_misses_each_nftables_rule(world):
         assert _in_process(world, "ADD", config) == ""
 
 
-def test_check_misses_each_iptables_rule(world):
-    config = world.mapped(DNS, backend="iptables")
-    rules = world.iptables()
-    assert _in_process(world, "CHECK", config) == ""
-    assert len(rules) == 17
-
-    for rule in rules:
-        program, _, chain, _ = rule.split(" ", 3)
-        world.host.sh(rule.replace(program, f"{program} -t nat", 1).replace(" -A ", " -D ", 1))
-        assert f"a rule is missing: {chain} " in _in_process(world, "CHECK", config)
-        assert _in_process(world, "ADD", config) == ""
-
-
 def test_check_misses_the_switch_for_loopback_sources(world):
     config = world.mapped()
     world.host.sh("sysctl -qw net.ipv4.conf.br0.route_localnet=0")
@@ -528,24 +515,6 @@ def test_check_misses_the_switch_for_loopback_sources(world):
         999,
         "net.ipv4.conf.br0.route_localnet is not 1 any more",
     )
-
-
-# The reference
-
-
-def _normal(rules: list[str]) -> list[str]:
-    return [" ".join(rule.split()) for rule in rules]
-
-
-VARIANTS: list[dict[str, Any]] = [
-    {},
-    {"snat": False},
-    {"markMasqBit": 3},
-    {"externalSetMarkChain": "KUBE-MARK-MASQ"},
-    {"conditionsV4": ["!", "-s", "192.0.2.7"], "conditionsV6": ["!", "-d", "fd01::7"]},
-]
-MANY = [WEB | {"hostPort": 8000 + number} for number in range(17)]
-MANY += [DNS, DNS | {"hostPort": 54, "hostIP": HOST[4]}, DNS | {"hostIP": HOST[6]}]
 
 
 # Errors

@@ -488,7 +488,7 @@ DRIFTS = {
     "the IPv6 subnet's route is gone": (
         C1,
         "ip -6 route del fd00::/64",
-        "Expected Route fd00::/64 via fd00::1 not found",
+        "the route to fd00::/64 of interface eth0 is gone",
     ),
     "the host's end is down": ("", "ip link set $veth down", "is down"),
     "the host's end has another name": (

@@ -1,15 +1,17 @@
-"""tuning: what it sets, keeps for DEL and puts back; beside the reference, and across it.
+"""tuning: what it sets, keeps for DEL and puts back, and what others see of it.
 
 Every call is a process on a host in memory, in a chain after bridge.
 """
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import podnet_plugins
+from podnet.kernel import namespaces
 
 OURS = str(Path(podnet_plugins.__file__).parent / "bin")
 THEIRS = "/usr/lib/cni"
@@ -17,6 +19,7 @@ NETNS = "/run/netns/c1"
 BACKUP = "/run/cni/tuning/c1_eth0.json"
 # Of a container's end: 1000, and 0 in the reference's older versions.
 QUEUE = 0 if Path(THEIRS).is_dir() else 1000
+IP_RECVTTL = 12  # linux/in.h
 OLD_MAC, NEW_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 BRIDGE = {
     "type": "bridge",
@@ -114,6 +117,28 @@ def test_everything_asked_for_is_set_and_what_was_before_is_kept(host):
         }
     }
     assert host.sh(f"stat -c %a {BACKUP}") == "600\n"
+
+
+def test_others_see_the_address_and_the_sysctls_in_its_packets(host):
+    """Its MAC in their neighbour tables, the default TTL in what they receive."""
+    previous = _bridged(host)
+    host.sh("ip addr add 10.1.0.1/24 dev br0")
+    config = _tuning(previous, mac=NEW_MAC, sysctl={"net.ipv4.ip_default_ttl": "7"})
+    assert host.call("ADD", config).status == 0
+
+    def ttl() -> int:
+        with socket.socket(type=socket.SOCK_DGRAM) as server:
+            server.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+            server.bind(("10.1.0.1", 0))
+            server.settimeout(5)
+            with namespaces.entered(NETNS), socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.sendto(b"hello", server.getsockname())
+            _, [(_, _, value)], _, peer = server.recvmsg(16, 64)
+            server.sendto(b"hello", peer)
+        return int.from_bytes(value, "little")
+
+    assert host.node.run(ttl) == 7
+    assert f"lladdr {NEW_MAC}" in host.sh("ip neigh show 10.1.0.2")
 
 
 @pytest.mark.parametrize(
@@ -503,6 +528,3 @@ def test_status_says_50_when_no_add_could_succeed(host):
     refused = host.call("STATUS", {"type": "tuning", "sysctl": {"kernel.hostname": "x"}})
 
     assert refused.refusal == (50, 'invalid net sysctl key: "kernel.hostname"')
-
-
-# Beside the reference

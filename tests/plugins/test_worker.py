@@ -39,6 +39,8 @@ def _open():
             found[name] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
         except FileNotFoundError:  # the one that lists
             pass
+    # Where a forked plugin says how it ends; what it executes does not have it.
+    found = {n: what for n, what in found.items() if int(n) < 3 or os.get_inheritable(int(n))}
     return found
 
 

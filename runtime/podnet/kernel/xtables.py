@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from podnet.errors import MissingError, PodnetError
-from podnet.kernel import programs
+from podnet.kernel import nft_tags, programs
 
 _PREFIX = {4: "iptables", 6: "ip6tables"}
+_NFT_FAMILY = {4: "ip", 6: "ip6"}
 # Not iptables' own lock (/run/xtables.lock): the restore that we start would wait for us.
 _LOCK = Path("/run/podnet/iptables.lock")
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
@@ -36,6 +37,20 @@ def available(family: int) -> bool:
     """Tell whether there is an iptables-restore for family 4 or 6."""
     program = f"{_PREFIX[family]}-restore"
     return any(Path(directory, program).exists() for directory in os.get_exec_path())
+
+
+def in_use(family: int, table: str) -> bool:
+    """Tell whether a table of family 4 or 6 has rules that a run of iptables would have to find.
+
+    Of either iptables: what the older one has made is listed in /proc, what the newer one has is
+    nftables.  With no rules, which is how DEL finds what nftables served, it saves 3 ms.
+    """
+    names = f"/proc/thread-self/net/{_NFT_FAMILY[family]}_tables_names"
+    try:
+        older = Path(names).read_text().split()
+    except FileNotFoundError:  # the kernel has none of it
+        older = []
+    return table in older or bool(nft_tags.of(_NFT_FAMILY[family], table))
 
 
 @contextmanager

@@ -8,16 +8,37 @@ from dataclasses import replace
 from typing import Any
 
 from tests.plugins.differential import reasons as why
+from tests.plugins.differential.configs import (
+    BASE,
+    BASE_V4,
+    CAPABLE,
+    DEFAULTS,
+    DNS,
+    DUAL,
+    EGRESS,
+    EXTREME,
+    FULL,
+    INGRESS,
+    M0,
+    MAC,
+    MORE,
+    NO_DAD,
+    OTHER,
+    TUNED,
+    V4,
+    V6,
+    WEB,
+    Config,
+    bridge,
+    ipam,
+    local,
+    macvlan,
+    portmap,
+    ptp,
+    static,
+)
 from tests.plugins.differential.differences import Difference
 from tests.plugins.differential.lives import Case
-from tests.plugins.differential.snapshot import ASKED
-
-MAC = f"{ASKED}:00:00:01"
-OTHER = f"{ASKED}:00:00:02"
-Config = dict[str, Any]
-
-V4, V6 = {"subnet": "10.1.0.0/24"}, {"subnet": "fd00:1::/64"}
-DEFAULTS = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
 
 
 def _all(differences: Iterable[Difference], lasting: Iterable[str], *cases: Case) -> list[Case]:
@@ -38,41 +59,6 @@ def _leased(case: Case) -> Case:
     return found
 
 
-def _local(*sets: Any, routes: Any = (), **keys: Any) -> Config:
-    ranges = [one if isinstance(one, list) else [one] for one in sets]
-    found: Config = {"type": "host-local", "ranges": ranges}
-    return found | ({"routes": list(routes)} if routes else {}) | keys
-
-
-def _static(*addresses: Any, routes: Any = (), **keys: Any) -> Config:
-    listed = [
-        {"address": one, "gateway": "10.1.0.1" if "." in one else "fd00:1::1"} for one in addresses
-    ]
-    return {"type": "static", "addresses": listed, "routes": list(routes)} | keys
-
-
-def _bridge(ipam: Config | None = None, **keys: Any) -> Config:
-    return {"type": "bridge", "bridge": "br0"} | ({"ipam": ipam} if ipam else {}) | keys
-
-
-def _ptp(ipam: Config, **keys: Any) -> Config:
-    return {"type": "ptp", "ipam": ipam} | keys
-
-
-def _macvlan(ipam: Config | None = None, **keys: Any) -> Config:
-    return {"type": "macvlan", "master": "m0"} | ({"ipam": ipam} if ipam else {}) | keys
-
-
-def _ipam(ipam: Config, **keys: Any) -> Config:
-    return {"type": ipam["type"], "ipam": ipam} | keys
-
-
-FULL = {"ipam": _local({"subnet": "10.7.0.0/30", "rangeStart": "10.7.0.1", "rangeEnd": "10.7.0.1"})}
-DUAL = _local(V4, V6, routes=DEFAULTS)
-MORE = [DEFAULTS[0], {"dst": "10.9.0.0/16"}]
-NO_DAD = "sysctl -qw net.ipv6.conf.default.accept_dad=0"
-M0 = "ip link add m0 type veth peer name m1; ip link set m0 up; ip link set m1 up;" + NO_DAD
-
 ROUTED = why.no_check("a route without a gateway is not found (fixed in 1.3)")
 V6_BRIDGED = (why.KEPT, why.NO_WAIT, why.GATEWAY_AT_ONCE)
 L2_CHECK = why.no_check("without IPAM nothing is delegated to")
@@ -84,7 +70,7 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge gateway dual",
-            (_bridge(_local(V4, V6), isDefaultGateway=True),),
+            (bridge(local(V4, V6), isDefaultGateway=True),),
             prepare=NO_DAD,
             failing=(FULL,),
             differences=(*V6_BRIDGED, why.NOT_LEFT),
@@ -93,7 +79,7 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge routes v4",
-            (_bridge(_local(V4, routes=MORE), mtu=1400, hairpinMode=True),),
+            (bridge(local(V4, routes=MORE), mtu=1400, hairpinMode=True),),
             failing=({"mtu": 40},),
             differences=(ROUTED, why.OWN_MAC, why.PORTS_MTU, *why.wrong(words=[0])),
         )
@@ -101,25 +87,25 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge gateway v6",
-            (_bridge(_local(V6, routes=DEFAULTS[1:]), isGateway=True),),
+            (bridge(local(V6, routes=DEFAULTS[1:]), isGateway=True),),
             prepare=NO_DAD,
             differences=V6_BRIDGED,
         )
     ),
     Case(
         "bridge static dual",
-        (_bridge(_static("10.1.0.2/24", "fd00:1::2/64", routes=DEFAULTS), isGateway=True),),
+        (bridge(static("10.1.0.2/24", "fd00:1::2/64", routes=DEFAULTS), isGateway=True),),
         prepare=NO_DAD,
         differences=V6_BRIDGED,
     ),
     _leased(
         Case(
             "bridge force address",
-            (_bridge(_local(V4), isGateway=True, forceAddress=True),),
+            (bridge(local(V4), isGateway=True, forceAddress=True),),
             prepare=(
                 "ip link add br0 type bridge; ip link set br0 up; ip addr add 10.1.0.77/24 dev br0"
             ),
-            failing=({"forceAddress": False, "ipam": _local({"subnet": "10.8.0.0/24"})},),
+            failing=({"forceAddress": False, "ipam": local({"subnet": "10.8.0.0/24"})},),
             differences=(why.NOT_LEFT, why.BRIDGE_LEFT_EMPTY, why.FOREIGN_BRIDGE),
         )
     ),
@@ -127,8 +113,8 @@ BRIDGE = _all(
         Case(
             "bridge macs",
             (
-                _bridge(
-                    _local(V4, resolvConf="/etc/resolv.conf"),
+                bridge(
+                    local(V4, resolvConf="/etc/resolv.conf"),
                     args={"cni": {"mac": OTHER}},
                     runtimeConfig={"mac": MAC},
                     dns={"nameservers": ["10.1.0.1"], "search": ["a.test"]},
@@ -142,7 +128,7 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge 0.3.1",
-            (_bridge(_local(V4, V6), isGateway=True),),
+            (bridge(local(V4, V6), isGateway=True),),
             version="0.3.1",
             prepare=NO_DAD,
             differences=V6_BRIDGED,
@@ -151,7 +137,7 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge 0.2.0",
-            (_bridge(_local(V4), isDefaultGateway=True),),
+            (bridge(local(V4), isDefaultGateway=True),),
             version="0.2.0",
             differences=(why.FORWARDS_AT_ONCE,),
         )
@@ -159,7 +145,7 @@ BRIDGE = _all(
     _leased(
         Case(
             "bridge enabledad",
-            (_bridge(_local(V6), isGateway=True, enabledad=True),),
+            (bridge(local(V6), isGateway=True, enabledad=True),),
             prepare=NO_DAD,
             differences=(why.KEPT, why.GATEWAY_AT_ONCE),
         )
@@ -170,7 +156,7 @@ BRIDGE += _all(
     why.BRIDGE_LASTS,
     Case(
         "bridge layer 2 promiscuous",
-        (_bridge(promiscMode=True),),
+        (bridge(promiscMode=True),),
         args=f"MAC={MAC};IgnoreUnknown=1;K8S_POD_NAME=x",
         failing=({"hairpinMode": True},),
         differences=(L2_CHECK, why.OWN_MAC, *why.wrong(0, words=[0])),
@@ -183,7 +169,7 @@ PTP = _all(
     _leased(
         Case(
             "ptp dual",
-            (_ptp(DUAL, mtu=1400),),
+            (ptp(DUAL, mtu=1400),),
             prepare=NO_DAD,
             inside=NO_DAD,
             failing=(FULL,),
@@ -193,7 +179,7 @@ PTP = _all(
     _leased(
         Case(
             "ptp masquerade dual",
-            (_ptp(DUAL, ipMasq=True, ipMasqBackend="iptables", dns={"nameservers": ["10.1.0.1"]}),),
+            (ptp(DUAL, ipMasq=True, ipMasqBackend="iptables", dns={"nameservers": ["10.1.0.1"]}),),
             prepare=NO_DAD,
             inside=NO_DAD,
             failing=({"mtu": 40},),
@@ -209,14 +195,14 @@ PTP = _all(
     _leased(
         Case(
             "ptp masquerade v4 0.4.0",
-            (_ptp(_local(V4), ipMasq=True, ipMasqBackend="iptables"),),
+            (ptp(local(V4), ipMasq=True, ipMasqBackend="iptables"),),
             version="0.4.0",
             differences=(why.HOST_AT_ONCE, why.MASQUERADING_GOES),
         )
     ),
     Case(
         "ptp static v6",
-        (_ptp(_static("fd00:1::2/64")),),
+        (ptp(static("fd00:1::2/64")),),
         prepare=NO_DAD,
         inside=NO_DAD,
         differences=(why.KEPT, why.NO_WAIT),
@@ -224,7 +210,7 @@ PTP = _all(
     _leased(
         Case(
             "ptp 0.2.0",
-            (_ptp(_local(V4, routes=DEFAULTS[:1])),),
+            (ptp(local(V4, routes=DEFAULTS[:1])),),
             version="0.2.0",
             differences=(why.HOST_AT_ONCE,),
         )
@@ -240,7 +226,7 @@ MACVLAN = _all(
     _leased(
         Case(
             "macvlan dual",
-            (_macvlan(DUAL, mtu=1400),),
+            (macvlan(DUAL, mtu=1400),),
             prepare=M0,
             inside=NO_DAD,
             failing=(FULL,),
@@ -250,7 +236,7 @@ MACVLAN = _all(
     _leased(
         Case(
             "macvlan private v4",
-            (_macvlan(_local(V4, routes=[{"dst": "10.9.0.0/16"}]), mode="private", mac=MAC),),
+            (macvlan(local(V4, routes=[{"dst": "10.9.0.0/16"}]), mode="private", mac=MAC),),
             version="0.4.0",
             prepare=M0,
             failing=({"mode": "x"}, {"mtu": 9000}, {"master": "nope"}),
@@ -263,13 +249,13 @@ MACVLAN = _all(
     ),
     Case(
         "macvlan vepa layer 2",
-        (_macvlan(mode="vepa", mac=OTHER, runtimeConfig={"mac": MAC}),),
+        (macvlan(mode="vepa", mac=OTHER, runtimeConfig={"mac": MAC}),),
         prepare=M0,
     ),
     _leased(
         Case(
             "macvlan passthru v6",
-            (_macvlan(_local(V6), mode="passthru"),),
+            (macvlan(local(V6), mode="passthru"),),
             prepare=M0,
             inside=NO_DAD,
             differences=(*MACVLAN_V6, *why.also((why.NOTIFIES,), *STAYS)),
@@ -277,7 +263,7 @@ MACVLAN = _all(
     ),
     Case(
         "macvlan default master",
-        ({"type": "macvlan", "ipam": _static("10.1.0.2/24"), "mac": OTHER},),
+        ({"type": "macvlan", "ipam": static("10.1.0.2/24"), "mac": OTHER},),
         prepare=M0 + "; ip addr add 192.0.2.1/24 dev m0; ip route add default via 192.0.2.2",
         args=f"MAC={MAC};IgnoreUnknown=1",
         differences=why.also((why.NOTIFIES,), *STAYS),
@@ -293,22 +279,22 @@ OLDEST |= {"gateway": "10.1.0.5", "dataDir": "/var/lib/cni/mine", "resolvConf": 
 HOST_LOCAL = _all(
     (*why.LEASES, why.SAID_SHORTER),
     why.LEASES_LAST,
-    Case("host-local dual", (_ipam(DUAL),), failing=(FULL,)),
+    Case("host-local dual", (ipam(DUAL),), failing=(FULL,)),
     Case(
         "host-local ranges",
-        (_ipam(_local(RANGES, V6, routes=[{"dst": "10.9.0.0/16", "gw": "10.1.0.7"}])),),
+        (ipam(local(RANGES, V6, routes=[{"dst": "10.9.0.0/16", "gw": "10.1.0.7"}])),),
         failing=(
-            {"ipam": _local([V4, V6])},
-            {"ipam": _local(V4, V4)},
-            {"ipam": _local({"subnet": "10.1.0.0/31"})},
-            {"ipam": _local({"subnet": "10.1.0.1/24"})},
-            {"ipam": _local()},
+            {"ipam": local([V4, V6])},
+            {"ipam": local(V4, V4)},
+            {"ipam": local({"subnet": "10.1.0.0/31"})},
+            {"ipam": local({"subnet": "10.1.0.1/24"})},
+            {"ipam": local()},
         ),
         differences=why.wrong(0, 1, 2, 3, 4),
     ),
     Case(
         "host-local oldest keys",
-        (_ipam(OLDEST),),
+        (ipam(OLDEST),),
         version="0.2.0",
         prepare=(
             "printf 'nameserver 1.1.1.1\\n;x\\ndomain a.test\\nsearch b c\\noptions ndots:2'"
@@ -317,11 +303,7 @@ HOST_LOCAL = _all(
     ),
     Case(
         "host-local capabilities",
-        (
-            _ipam(
-                _local(V6), runtimeConfig={"ipRanges": [[V4]], "ips": ["10.1.0.9", "fd00:1::9/64"]}
-            ),
-        ),
+        (ipam(local(V6), runtimeConfig={"ipRanges": [[V4]], "ips": ["10.1.0.9", "fd00:1::9/64"]}),),
         failing=(
             {"runtimeConfig": {"ips": ["fd00:1::1"]}},
             {"runtimeConfig": {"ips": ["10.5.0.9"]}},
@@ -330,7 +312,7 @@ HOST_LOCAL = _all(
     ),
     Case(
         "host-local arguments",
-        (_ipam(_local(V4, V6), args={"cni": {"ips": ["fd00:1::9"]}}),),
+        (ipam(local(V4, V6), args={"cni": {"ips": ["fd00:1::9"]}}),),
         args="IP=10.1.0.9",
     ),
 )
@@ -339,8 +321,8 @@ STATIC = [
     Case(
         "static dual",
         (
-            _ipam(
-                _static(
+            ipam(
+                static(
                     "10.1.0.2/24",
                     "fd00:1::2/64",
                     routes=[*DEFAULTS, {"dst": "10.9.0.0/16", "gw": "10.1.0.7"}],
@@ -354,23 +336,23 @@ STATIC = [
     ),
     Case(
         "static arguments",
-        (_ipam(_static("10.1.0.2/24")),),
+        (ipam(static("10.1.0.2/24")),),
         args="IP=10.2.0.5/24,fd00:1::5/64;GATEWAY=10.2.0.1,fd00:1::1",
         again=True,
     ),
     Case(
         "static convention",
-        (_ipam(_static("10.1.0.2/24"), args={"cni": {"ips": ["10.3.0.2/24"]}}),),
+        (ipam(static("10.1.0.2/24"), args={"cni": {"ips": ["10.3.0.2/24"]}}),),
         again=True,
     ),
     Case(
         "static capability",
-        (_ipam(_static("fd00:1::7/64"), runtimeConfig={"ips": ["10.3.0.2/24", "fd00:3::2/64"]}),),
+        (ipam(static("fd00:1::7/64"), runtimeConfig={"ips": ["10.3.0.2/24", "fd00:3::2/64"]}),),
         again=True,
         failing=({"runtimeConfig": {"ips": ["10.3.0.2"]}},),
         differences=why.wrong(0),
     ),
-    Case("static 0.2.0", (_ipam(_static("10.1.0.2/24")),), version="0.2.0", again=True),
+    Case("static 0.2.0", (ipam(static("10.1.0.2/24")),), version="0.2.0", again=True),
 ]
 
 LOOPBACK = _all(
@@ -386,24 +368,13 @@ LOOPBACK = _all(
     ),
 )
 
-# What chained plugins are chained to.
-BASE = _bridge(_static("10.1.0.2/24", "fd00:1::2/64", routes=DEFAULTS), isGateway=True)
-BASE_V4 = _bridge(_static("10.1.0.2/24", routes=DEFAULTS[:1]), isGateway=True)
-WEB = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
-DNS = {"hostPort": 8053, "containerPort": 53, "protocol": "udp"}
-
-
-def _portmap(*mappings: Any, **keys: Any) -> Config:
-    runtime = {"portMappings": list(mappings)} if mappings else {}
-    return {"type": "portmap", "backend": "iptables", "runtimeConfig": runtime} | keys
-
 
 def _mapped(name: str, *mappings: Any, **more: Any) -> Case:
     keys, base = more.pop("keys", {}), more.pop("base", BASE)
     prepare = NO_DAD + "; iptables -t nat -N KUBE-MARK-MASQ; ip6tables -t nat -N KUBE-MARK-MASQ"
     return Case(
         f"portmap {name}",
-        (_portmap(*mappings, **keys),),
+        (portmap(*mappings, **keys),),
         base=(base,),
         prepare=prepare,
         again=True,
@@ -450,10 +421,6 @@ PORTMAP = _all(
     _mapped("v4 0.4.0", WEB, DNS, base=BASE_V4, version="0.4.0", differences=GUARDED),
 )
 
-INGRESS = {"ingressRate": 8_000_000, "ingressBurst": 800_000}
-EGRESS = {"egressRate": 16_000_000, "egressBurst": 1_600_000}
-CAPABLE = {"runtimeConfig": {"bandwidth": {"egressRate": 3_333_333, "egressBurst": 777_777}}}
-EXTREME = {"ingressRate": 10**11, "ingressBurst": 10**9, "egressRate": 8, "egressBurst": 8}
 SENT = (why.ONE_ACTION, why.MARKED_IFB, why.INGRESS_GOES)
 
 
@@ -483,14 +450,6 @@ BANDWIDTH = _all(
     ),
     _limited("none", {}, again=True, differences=(why.PANIC,)),
 )
-
-TUNED = {
-    "mac": MAC,
-    "mtu": 1300,
-    "promisc": True,
-    "allmulti": True,
-    "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1", "net/core/somaxconn": "500"},
-}
 
 
 def _tuned(name: str, keys: Config, **more: Any) -> Case:
@@ -555,7 +514,7 @@ SBR = _all(
         Case(
             f"sbr {name}",
             ({"type": "sbr"},),
-            base=(_bridge(_static(*addresses, routes=routes)),),
+            base=(bridge(static(*addresses, routes=routes)),),
             prepare=NO_DAD,
         )
         for name, addresses, routes in (
@@ -570,8 +529,8 @@ CHAIN = _leased(
     Case(
         "chain of the field",
         (
-            _bridge(_local(V4, routes=DEFAULTS[:1]), isGateway=True),
-            _portmap(WEB, DNS),
+            bridge(local(V4, routes=DEFAULTS[:1]), isGateway=True),
+            portmap(WEB, DNS),
             {"type": "firewall", "backend": "iptables"},
             {"type": "bandwidth"} | INGRESS | EGRESS,
             {"type": "tuning"} | TUNED,
