@@ -243,6 +243,8 @@ class ProcessExecutor:
 
 def request_bytes(invocation: Invocation) -> bytes:
     """Return the bytes that go to the plugin's stdin."""
+    if invocation.verbatim is not None:
+        return invocation.verbatim
     if invocation.awaits_result:
         raise PodnetError(f"{invocation!r} still waits for the result of the plugin before it")
     return wire.dumps(invocation.stdin).encode()

@@ -80,6 +80,7 @@ class Invocation:
         awaits_result: The plugin before must answer first: its result becomes prevResult.
         path: Where the plugin is looked for: CNI_PATH, but for VERSION.
         arguments: What it is given besides; the protocol knows none.
+        verbatim: What is sent instead of the request: a test may send anything.
     """
 
     verb: Verb
@@ -92,6 +93,7 @@ class Invocation:
     awaits_result: bool = False
     path: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    verbatim: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<{self.verb} {self.plugin} ({self.position + 1}/{self.chain} of {self.network})>"

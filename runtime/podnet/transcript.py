@@ -98,7 +98,7 @@ def entry(outcome: Outcome, *, node: str = "", pod: str = "") -> dict[str, objec
         "verb": str(step.verb),
         "binary": str(outcome.binary),
         "environment": {**step.environment, "TRACEPARENT": outcome.traceparent},
-        "stdin": dict(step.stdin),
+        "stdin": dict(step.stdin) if step.verbatim is None else _text(step.verbatim),
         "stdout": _text(outcome.stdout),
         "stderr": _text(outcome.stderr),
         "exit_status": outcome.exit_status,
