@@ -65,6 +65,20 @@ def table_rules(family: str, table: str) -> list[Fields] | None:
     return [rule for entry in listed if (rule := entry.child("rule"))]
 
 
+def ruleset() -> list[Mapping[str, object]]:
+    """Return everything there is, in the order of libnftables-json(5).
+
+    Raises:
+        NftError: nft cannot tell.
+        MissingError: There is no nft.
+    """
+    done = _nft("--json", "list", "ruleset")
+    if done.status != 0:
+        raise NftError(f"nft: {done.stderr.strip()}")
+    listed = Fields.of(json.loads(done.stdout)).children("nftables")
+    return [entry.values for entry in listed]
+
+
 def _apply(commands: str, *options: str) -> None:
     done = _nft(*options, "-f", "-", stdin=commands)
     if done.status != 0:

@@ -20,6 +20,8 @@ _PREFIX = {4: "iptables", 6: "ip6tables"}
 _NFT_FAMILY = {4: "ip", 6: "ip6"}
 # Not iptables' own lock (/run/xtables.lock): the restore that we start would wait for us.
 _LOCK = Path("/run/podnet/iptables.lock")
+#: The chains that the kernel itself passes packets to: in every table they are there already.
+BUILT_IN = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _ESCAPED = re.compile(r"\\(.)")
 _SPECIAL = re.compile(r'["\\]')
@@ -65,8 +67,12 @@ def alone() -> Iterator[None]:
         os.close(descriptor)
 
 
-def saved(family: int) -> dict[str, dict[str, list[str]]]:
+def saved(family: int, variant: str = "") -> dict[str, dict[str, list[str]]]:
     """Return the chains of every table there is, with their rules.
+
+    Args:
+        family: 4 or 6.
+        variant: "legacy" for the iptables before nftables, where both are installed.
 
     Raises:
         XtablesError: They cannot be read.
@@ -74,7 +80,8 @@ def saved(family: int) -> dict[str, dict[str, list[str]]]:
     """
     tables: dict[str, dict[str, list[str]]] = {}
     chains: dict[str, list[str]] = {}
-    for line in _run(f"{_PREFIX[family]}-save").splitlines():
+    program = "-".join(filter(None, (_PREFIX[family], variant, "save")))
+    for line in _run(program).splitlines():
         if line.startswith("*"):
             chains = tables.setdefault(line[1:], {})
         elif line.startswith(":"):

@@ -1,0 +1,175 @@
+"""A picture of a Node: everything that a plugin could leave, as facts; and what has changed.
+
+Of the Node's own network namespace and of every one that is pinned on it, what the kernel
+holds; and of the Node its namespaces, mounts, processes, files in state directories and the
+locks that are held on them.  Knows nothing of plugins, and does not judge.  Looking changes
+nothing, and costs a few milliseconds for the Node and for each namespace.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from podnet.kernel import namespaces, snapshot, worlds
+from podnet.kernel.facts import Fact, numbered
+from podnet.node import Node
+from podnet.rig import disk
+
+Picture = frozenset[Fact]
+#: Where facts are that are the Node's own, and no other namespace's.
+NODE = "node"
+
+_MOUNTS = "/proc/thread-self/mountinfo"
+_OWN_UTS = "/proc/thread-self/ns/uts"
+_OCTAL = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
+_INIT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What is in the picture besides what the kernel holds.
+
+    Attributes:
+        directories: Whose files are looked at; they may be missing.
+        ignored: Files and directories below them that are left out.
+        processes: Look for processes; on a machine that is no Node there are others' too.
+    """
+
+    directories: tuple[str, ...] = ("/run", "/var/lib", "/etc/cni")
+    ignored: tuple[str, ...] = ("/run/podnet", "/run/.podnet-etc", "/var/lib/podnet")
+    processes: bool = True
+
+
+#: A Node that nobody else uses: all of its state.
+WHOLE = Frame()
+#: A machine with a life of its own: what is CNI's.
+SHARED = Frame(directories=("/var/lib/cni", "/run/cni", "/etc/cni"), processes=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing, before and after."""
+
+    before: Fact
+    after: Fact
+
+    @property
+    def attributes(self) -> dict[str, tuple[object, object]]:
+        """What is said differently of it: before and after, ``None`` where nothing was said."""
+        old, new = dict(self.before.attributes), dict(self.after.attributes)
+        both = {key: (old.get(key), new.get(key)) for key in (*old, *new)}
+        return {key: pair for key, pair in both.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What came, what went, and what is not as it was; each in the order of names.
+
+    Attributes:
+        added: Facts that are only in the picture after.
+        removed: Facts that are only in the picture before.
+        changed: Things in both, of which something else is said.
+    """
+
+    added: tuple[Fact, ...] = ()
+    removed: tuple[Fact, ...] = ()
+    changed: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+def take(node: Node, frame: Frame = WHOLE) -> Picture:
+    """Take a picture of a Node.
+
+    Raises:
+        PodnetError: The kernel or a program refused to tell.
+    """
+    return node.run(take_here, frame)
+
+
+def take_here(frame: Frame = WHOLE) -> Picture:
+    """Take a picture of the Node that the calling thread is in."""
+    mounts = list(_mounts())
+    pins = {point: number for point, kind, number in mounts if kind == "nsfs" and number}
+    found = set(snapshot.take(NODE))
+    found.update(numbered(_things(mounts, pins, frame), NODE))
+    seen = {namespaces.identity(namespaces.OWN)}
+    for path in pins:
+        found |= _inside(path, seen)
+    return frozenset(found)
+
+
+def difference(before: Picture, after: Picture) -> Difference:
+    """Return what has changed between two pictures of one Node.
+
+    A namespace that came or went is one fact; what is inside is not told one by one.
+    """
+    places = {fact.where for fact in before} & {fact.where for fact in after}
+    old = {fact.identity: fact for fact in before - after if fact.where in places}
+    new = {fact.identity: fact for fact in after - before if fact.where in places}
+    return Difference(
+        added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
+        removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
+        changed=tuple(Change(old[key], new[key]) for key in sorted(old.keys() & new.keys())),
+    )
+
+
+def _inside(path: str, seen: set[tuple[int, int]]) -> Picture:
+    """Look into a pinned network namespace, once however often it is pinned."""
+    try:
+        identity = namespaces.identity(path)
+        if identity in seen:
+            return frozenset()
+        seen.add(identity)
+        with namespaces.entered(path):
+            return snapshot.take(path)
+    except (FileNotFoundError, PermissionError):  # it went just now; it is somebody else's
+        return frozenset()
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    """Yield mount point, file system and, of a pinned network namespace, its number."""
+    for line in Path(_MOUNTS).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        front, _, back = line.partition(" - ")
+        _, _, _, root, point, *_ = front.split()
+        for code, character in _OCTAL.items():
+            point = point.replace(code, character)
+        yield point, back.split()[0], root if root.startswith("net:[") else ""
+
+
+def _things(
+    mounts: list[tuple[str, str, str]], pins: Mapping[str, str], frame: Frame
+) -> Iterator[Fact]:
+    for point, kind, number in mounts:
+        if number:
+            yield Fact("namespace", point)
+        elif not disk.is_below(point, frame.ignored):
+            yield Fact("mount", f"{kind} {point}")
+    files = disk.files(frame.directories, (*frame.ignored, *pins))
+    inodes = {(status.st_dev, status.st_ino): path for path, status in files.items()}
+    for path in pins:
+        with suppress(OSError):  # it went just now
+            inodes[namespaces.identity(path)] = path
+    yield from disk.facts(files)
+    yield from disk.locks(inodes)
+    if frame.processes:
+        yield from _processes()
+
+
+def _processes() -> Iterator[Fact]:
+    """Yield the processes of this Node that are not ours.
+
+    What a plugin leaves running has lost its parent; our children are podnet's own.
+    """
+    own = os.getpid()
+    for pid in worlds.processes(namespaces.identity(_OWN_UTS)):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            continue
+        if pid != own and (parent != own or own == _INIT):
+            yield Fact("process", f"{' '.join(words).strip()} (pid {pid})")
