@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +61,11 @@ class Node:
         """
         _check(name)
         return cls(name, worlds.create(name))
+
+    @classmethod
+    def here(cls) -> "Node":
+        """Return the Node that the calling thread is in."""
+        return cls(current(), dict(zip(worlds.KINDS, worlds.own(), strict=True)))
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
@@ -158,27 +163,49 @@ class Nodes:
                 name, {kind: os.open(directory / kind, os.O_RDONLY) for kind in worlds.KINDS}
             )
 
-    def delete(self, name: str) -> None:
-        """End everything that runs in a Node and remove it with all it holds.
+    def delete(self, *names: str) -> None:
+        """End everything that runs in some Nodes and remove them with all they hold.
+
+        Raises:
+            UsageError: There is none of that name.
+            PodnetError: A process in one cannot be ended.
+        """
+        self._stop(names)
+        for name in names:
+            worlds.unpin(self.pins / name)
+            if (self.disks / name).exists():
+                shutil.rmtree(self.disks / name)
+        for parent in (self.pins, self.disks):
+            with suppress(OSError):  # other Nodes are in it
+                parent.rmdir()
+
+    def reboot(self, name: str) -> Node:
+        """End everything that runs in a Node, and make it anew with what it has on disk.
+
+        Its network, its pods and its /run are gone; /var/lib and /etc/cni are as they were.
 
         Raises:
             UsageError: There is none of that name.
             PodnetError: A process in it cannot be ended.
         """
-        _check(name)
-        directory = self.pins / name
-        if not directory.is_dir():
-            raise UsageError(f"there is no Node {name}")
-        if _are_inside(name, directory / "uts"):
-            raise UsageError(f"Node {name} cannot be deleted from inside")
-        if namespaces.is_namespace(str(directory / "uts")):
-            _end_processes(name, namespaces.identity(str(directory / "uts")))
-        worlds.unpin(directory)
-        if (self.disks / name).exists():
-            shutil.rmtree(self.disks / name)
-        for parent in (self.pins, self.disks):
-            with suppress(OSError):  # other Nodes are in it
-                parent.rmdir()
+        self._stop([name])
+        worlds.unpin(self.pins / name)
+        _make_directory(self.pins / name)
+        return Node(name, worlds.create_pinned(name, self._disk(name), self.pins / name))
+
+    def _stop(self, names: Sequence[str]) -> None:
+        """End everything that runs in some Nodes: one look at all processes for all of them."""
+        inside = list[tuple[int, int]]()
+        for name in names:
+            _check(name)
+            directory = self.pins / name
+            if not directory.is_dir():
+                raise UsageError(f"there is no Node {name}")
+            if _are_inside(name, directory / "uts"):
+                raise UsageError(f"Node {name} cannot be deleted from inside")
+            if namespaces.is_namespace(str(directory / "uts")):
+                inside.append(namespaces.identity(str(directory / "uts")))
+        _end_processes(", ".join(names), inside)
 
     def _disk(self, name: str) -> worlds.Kept:
         kept = worlds.Kept(self.disks / name / "var-lib", self.disks / name / "etc-cni")
@@ -215,11 +242,11 @@ def _check(name: str) -> None:
         )
 
 
-def _end_processes(name: str, uts: tuple[int, int]) -> None:
+def _end_processes(names: str, inside: Sequence[tuple[int, int]]) -> None:
     deadline = time.monotonic() + _PATIENCE
-    while running := worlds.processes(uts):
+    while running := worlds.processes(*inside):
         if time.monotonic() > deadline:
-            raise PodnetError(f"processes {running} in Node {name} do not end")
+            raise PodnetError(f"processes {running} in Node {names} do not end")
         for pid in running:
             try:
                 os.kill(pid, signal.SIGKILL)

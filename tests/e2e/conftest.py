@@ -32,7 +32,8 @@ def _environment() -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith(("CNI_", "PODNET_", "XDG_")) and key not in _CNITOOL
     }
-    return kept | {"NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+    # Clusters end with us, also where we are killed.
+    return kept | {"NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PODNET_OWNER": str(os.getpid())}
 
 
 @dataclass(slots=True)

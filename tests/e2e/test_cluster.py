@@ -10,9 +10,9 @@ import pytest
 def podnet_probe(podnet: Any) -> Any:
     """Probe, whatever the exit status."""
     try:
-        return podnet.json("cluster", "probe")
+        return podnet.json("probe", "--all")
     except AssertionError:
-        return podnet.json("cluster", "probe", status=1)
+        return podnet.json("probe", "--all", status=1)
 
 
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
@@ -22,10 +22,12 @@ def test_pods_of_all_nodes_reach_each_other_and_every_node(podnet, backend, sh) 
     for number in (1, 2, 3):
         podnet("--node", f"n{number}", "create", "web")
 
-    cells = podnet.json("cluster", "probe")["items"]
+    cells = podnet.json("probe", "--all")["items"]
 
-    # Six ends, three of them pods with two addresses, four ways, nobody to himself.
-    assert len(cells) == (3 * 3 + 3 * 2) * 2 * 4
+    # From three Nodes to three pods, from each pod to the other two and to every Node; each by
+    # two addresses and four ways.
+    assert len(cells) == (3 * 3 + 3 * 2 + 3 * 3) * 2 * 4
+    assert {cell["way"] for cell in cells} == {"icmp", "mtu", "tcp", "udp"}
     assert {cell["reached"] for cell in cells} == {True}
     podnet("--node", "n1", "check")
     podnet("cluster", "down")
@@ -39,7 +41,7 @@ def test_a_node_that_is_cut_off_is_missed_and_comes_back(podnet) -> None:
         podnet("--node", name, "create", "web")
 
     podnet("cluster", "cut", "n2")
-    printed = podnet("cluster", "probe", "--wait", "0.3", status=1).stdout
+    printed = podnet("probe", "--all", "--wait", "0.3", status=1).stdout
     assert "n1/web -> n2/web" in printed
     podnet("cluster", "restore", "n2")
 
@@ -61,8 +63,8 @@ def test_traffic_goes_on_without_a_manager_and_it_starts_again(podnet) -> None:
     for name in ("n1", "n2"):
         podnet("--node", name, "create", "web")
 
-    podnet("cluster", "stop", "n1", "--kill")
-    assert all(cell["reached"] for cell in podnet.json("cluster", "probe")["items"])
+    podnet("cluster", "kill", "n1")
+    assert all(cell["reached"] for cell in podnet.json("probe", "--all")["items"])
     assert "does not" in podnet.json("cluster", "inspect")["items"][0]["manager"]
     podnet("--node", "n1", "exec", "web", "--", "true")
     podnet("node", "exec", "n1", "--", "ip", "link", "del", "flannel.1")
@@ -83,11 +85,11 @@ def test_traffic_goes_on_without_a_manager_and_it_starts_again(podnet) -> None:
     [
         (["up", "--backend", "udp"], "there is no backend udp"),
         (["up", "--nodes", "251"], "1 to 250"),
-        (["up", "../x"], "cannot be called"),
+        (["up", "--name", "../x"], "cannot be called"),
         (["down", "other"], "there is no cluster other"),
         (["cut", "n9"], "is in no cluster"),
         (["inspect"], "there is no cluster"),
-        (["probe"], "there is no cluster"),
+        (["kill", "@store"], "is in no cluster"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_leaves_nothing(podnet, arguments, said) -> None:
@@ -99,7 +101,7 @@ def test_a_second_cluster_needs_a_name_and_has_nodes_of_its_own(podnet) -> None:
     podnet("cluster", "up", "--nodes", "1")
 
     podnet("cluster", "up", status=2)
-    podnet("cluster", "up", "two", "--nodes", "1", "--backend", "alloc")
+    podnet("cluster", "up", "--name", "two", "--nodes", "1", "--backend", "alloc")
 
     listed = podnet.json("cluster", "list")["items"]
     assert {item["name"]: item["nodes"] for item in listed} == {
@@ -111,8 +113,8 @@ def test_a_second_cluster_needs_a_name_and_has_nodes_of_its_own(podnet) -> None:
 
 
 def test_of_two_that_make_one_cluster_at_once_one_is_refused(podnet) -> None:
-    first = podnet.start("cluster", "up", "one", "--nodes", "1")
-    second = podnet.start("cluster", "up", "one", "--nodes", "1")
+    first = podnet.start("cluster", "up", "--name", "one", "--nodes", "1")
+    second = podnet.start("cluster", "up", "--name", "one", "--nodes", "1")
 
     said = [process.communicate(timeout=60)[1] for process in (first, second)]
 

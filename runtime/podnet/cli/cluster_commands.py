@@ -1,50 +1,59 @@
 """Commands about clusters: Nodes with managers, and what breaks them."""
 
 import os
-import signal
-import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from podnet import matrix, places
 from podnet.cli.output import Form, FormOption, show
-from podnet.cli.session import Session, nodes
-from podnet.cli.views import show_matrix
-from podnet.cluster import BACKENDS, DEFAULT, Cluster, Clusters
+from podnet.cli.session import Session
+from podnet.cluster import faults, record
+from podnet.cluster.clusters import Clusters, inspect
+from podnet.cluster.record import BACKENDS, DEFAULT, Cluster, Store
 
 app = typer.Typer(help="Clusters: Nodes, the underlay between them, and their network managers.")
 Name = Annotated[str, typer.Argument(metavar="[NAME]", help="The cluster.")]
-NodeName = Annotated[str, typer.Argument(metavar="NODE", help="A Node of a cluster.")]
+NodeNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NODE...", help=f"Nodes of a cluster; {record.STORE} is its etcd."),
+]
 Patience = Annotated[float, typer.Option("--wait", min=0.1, help="Seconds until all are ready.")]
 
 
 def clusters() -> Clusters:
     """Return the clusters of this machine."""
-    return Clusters(nodes(), places.resolve(os.environ).state / "clusters")
+    return Clusters.here(os.environ)
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913
     context: typer.Context,
-    name: Name = DEFAULT,
     *,
+    name: Annotated[str, typer.Option(help="What it is called.")] = DEFAULT,
     count: Annotated[int, typer.Option("--nodes", "-n", min=1, help="How many Nodes.")] = 3,
     backend: Annotated[
         str, typer.Option(help=f"How packets travel: {', '.join(BACKENDS)}.")
     ] = BACKENDS[0],
+    store: Annotated[Store, typer.Option(help="Where leases are kept.")] = Store.SQLITE,
     dual_stack: Annotated[bool, typer.Option("--dual-stack", help="IPv6 for pods, too.")] = False,
     wait: Patience = 60.0,
 ) -> None:
     """Make Nodes n1, n2, … with managers; `podnet --node n2 create web` makes a pod on one."""
     session: Session = context.obj
     began = time.monotonic()
-    wish = Cluster(name=name, nodes=count, backend=backend, dual_stack=dual_stack)
+    wish = Cluster(
+        name=name,
+        members=record.numbered(name, count),
+        backend={"Type": backend},
+        store=store,
+        ipv6_network=record.IPV6_NETWORK if dual_stack else "",
+    )
     clusters().up(wish, patience=wait, say=session.note)
     took = time.monotonic() - began
-    members = f"{wish.member(1)} to {wish.member(count)}" if count > 1 else wish.member(1)
+    first, last = wish.members[0].name, wish.members[-1].name
+    members = f"{first} to {last}" if count > 1 else first
     session.note(f"cluster {name} is ready after {took:.2f} s: Nodes {members}, {backend}")
 
 
@@ -67,81 +76,61 @@ def list_clusters(*, output: FormOption = Form.TABLE) -> None:
     """List the clusters of this machine."""
     known = clusters()
     loaded = [known.load(name) for name in known.names()]
-    items = [{"name": c.name, "nodes": c.members, "backend": c.backend} for c in loaded]
+    items = [
+        {
+            "name": c.name,
+            "nodes": [member.name for member in c.members],
+            "backend": c.backend_type,
+            "store": str(c.store),
+            "whole": c.is_whole,
+        }
+        for c in loaded
+    ]
     columns = {
         "NAME": lambda item: item["name"],
-        "NODES": lambda item: ",".join(item["nodes"]),
+        "NODES": lambda item: item["nodes"],
         "BACKEND": lambda item: item["backend"],
+        "STORE": lambda item: item["store"],
     }
     show(items, kind="Cluster", form=output, columns=columns)
 
 
-@app.command()
-def inspect(name: Name = DEFAULT, *, output: FormOption = Form.TABLE) -> None:
+@app.command("inspect")
+def inspect_cluster(name: Name = DEFAULT, *, output: FormOption = Form.TABLE) -> None:
     """Show each Node's lease and whether its manager is ready."""
     columns = {
         "NAME": lambda item: item["name"],
-        "SUBNETS": lambda item: ",".join(item["subnets"]),
+        "SUBNETS": lambda item: item["subnets"],
         "MTU": lambda item: item["mtu"],
         "MANAGER": lambda item: item["manager"],
     }
-    show(clusters().inspect(name), kind="ClusterNode", form=output, columns=columns)
+    wide = {"LABELS": lambda item: [f"{k}={v}" for k, v in item["labels"].items()]}
+    show(inspect(clusters(), name), kind="ClusterNode", form=output, columns=columns, wide=wide)
+
+
+def _on_nodes(fault: Callable[[Clusters, str], None]) -> Callable[[list[str]], None]:
+    def command(nodes: NodeNames) -> None:
+        for node in nodes:
+            fault(clusters(), node)
+
+    command.__doc__ = (fault.__doc__ or "").partition("\n\n")[0]
+    return command
+
+
+for _fault in (
+    faults.cut,
+    faults.restore,
+    faults.stop,
+    faults.kill,
+    faults.restart,
+    faults.freeze,
+    faults.thaw,
+):
+    app.command(_fault.__name__)(_on_nodes(_fault))
 
 
 @app.command()
-def probe(
-    name: Name = DEFAULT,
-    *,
-    wait: Annotated[
-        float, typer.Option("--wait", "-W", min=0.01, help="Seconds to wait for an answer.")
-    ] = 3.0,  # a bridge that was made just now may drop packets for a second
-    output: FormOption = Form.TABLE,
-) -> None:
-    """Try ICMP, TCP, UDP and MTU-sized packets from every Node and pod to every pod."""
-    with ExitStack() as stack:
-        cluster = clusters().load(name)
-        members = [stack.enter_context(nodes().open(member)) for member in cluster.members]
-        everybody = matrix.ends(stack, members)
-        cells = matrix.probe(everybody, timeout=wait)
-    show_matrix(cells, output)
-    sys.exit(0 if all(cell.outcome.reached for cell in cells) else 1)
-
-
-@app.command()
-def cut(node: NodeName) -> None:
-    """Cut a Node's link to the others."""
-    clusters().cut(node)
-
-
-@app.command()
-def restore(node: NodeName) -> None:
-    """Restore a link that was cut."""
-    clusters().cut(node, restore=True)
-
-
-@app.command()
-def stop(
-    node: NodeName,
-    *,
-    kill: Annotated[bool, typer.Option("--kill", help="With SIGKILL.")] = False,
-) -> None:
-    """End a Node's manager; the data path stays."""
-    clusters().signal_manager(node, signal.SIGKILL if kill else signal.SIGTERM)
-
-
-@app.command()
-def start(node: NodeName, *, wait: Patience = 60.0) -> None:
-    """Start a Node's manager again."""
-    clusters().start_manager(node, patience=wait)
-
-
-@app.command()
-def freeze(node: NodeName) -> None:
-    """Let a Node's manager sleep, as a machine without power to its processors."""
-    clusters().signal_manager(node, signal.SIGSTOP)
-
-
-@app.command()
-def thaw(node: NodeName) -> None:
-    """Let a frozen manager go on."""
-    clusters().signal_manager(node, signal.SIGCONT)
+def start(nodes: NodeNames, *, wait: Patience = 60.0) -> None:
+    """Start a Node's process again, and wait until it is ready."""
+    for node in nodes:
+        faults.start(clusters(), node, patience=wait)

@@ -1,21 +1,29 @@
 """Commands that try the network: ping and probe, with a prober of our own."""
 
+import os
 import sys
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from podnet.cli import views
 from podnet.cli.output import API_VERSION, Form, FormOption, document, write
 from podnet.cli.session import Session
+from podnet.cluster import matrix
+from podnet.cluster.clusters import Clusters
+from podnet.cluster.record import DEFAULT
 from podnet.errors import UsageError
 from podnet.kernel import namespaces, probes
+from podnet.node import Node
 
 #: The Node itself, as an end of a probe.
 NODE = "@node"
 Source = Annotated[str, typer.Argument(metavar="FROM", help=f"A pod, or {NODE}.")]
 Target = Annotated[str, typer.Argument(metavar="TO", help=f"A pod, {NODE}, or an address.")]
+MaybeSource = Annotated[str, typer.Argument(metavar="[FROM]", help=f"A pod, or {NODE}.")]
+MaybeTarget = Annotated[str, typer.Argument(metavar="[TO]", help=f"A pod, {NODE}, or an address.")]
 Six = Annotated[bool, typer.Option("--ipv6", "-6", help="By the target's IPv6 address.")]
 Wait = Annotated[
     float, typer.Option("--wait", "-W", min=0.01, help="Seconds to wait for an answer.")
@@ -44,19 +52,35 @@ def ping(  # noqa: PLR0913
 
 def probe(  # noqa: PLR0913
     context: typer.Context,
-    source: Source,
-    target: Target,
+    source: MaybeSource = "",
+    target: MaybeTarget = "",
     *,
     tcp: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Connect.")] = 0,
     udp: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Send.")] = 0,
     icmp: Annotated[bool, typer.Option("--icmp", help="Echo.")] = False,
     ipv6: Six = False,
-    wait: Wait = 1.0,
+    everybody: Annotated[
+        bool,
+        typer.Option("--all", help="All pods and Nodes: ICMP, TCP, UDP, and the MTU's size."),
+    ] = False,
+    cluster: Annotated[
+        str, typer.Option(help=f"Those of this cluster; default: {DEFAULT}, if there is one.")
+    ] = "",
+    wait: Wait = 3.0,
     output: FormOption = Form.TABLE,
 ) -> None:
-    """Try TCP, UDP or ICMP from one pod to another; where nothing listens, podnet does."""
+    """Try TCP, UDP or ICMP from one pod to another; where nothing listens, podnet does.
+
+    With --all, everything from everybody to everybody: of a cluster, or of this Node.
+    """
     session: Session = context.obj
     chosen = [name for name, on in (("tcp", tcp), ("udp", udp), ("icmp", icmp)) if on]
+    if everybody:
+        if chosen or source or ipv6:
+            raise UsageError("--all tries everything from everybody to everybody")
+        _probe_all(cluster, wait, output)
+    if not (source and target):
+        raise UsageError("from whom to whom?", "podnet probe FROM TO --icmp, or podnet probe --all")
     if len(chosen) != 1:
         raise UsageError("which protocol?", "one of --tcp PORT, --udp PORT, --icmp")
     netns, (sink, address) = _netns(session, source), _end(session, target, ipv6=ipv6)
@@ -68,6 +92,20 @@ def probe(  # noqa: PLR0913
         answer = probes.icmp(netns, address, timeout=wait)
     port = f"/{tcp or udp}" if tcp or udp else ""
     _tell(source, target, f"{chosen[0]}{port}", address, [answer], output)
+
+
+def _probe_all(name: str, wait: float, output: Form) -> NoReturn:
+    clusters = Clusters.here(os.environ)
+    if not name and DEFAULT in clusters.names():  # a Node has no clusters of its own
+        name = DEFAULT
+    with ExitStack() as stack:
+        if name:
+            members = stack.enter_context(clusters.opened(clusters.load(name)))
+        else:
+            members = [stack.enter_context(Node.here())]
+        cells = matrix.probe(matrix.ends(stack, members), timeout=wait)
+    views.show_matrix(cells, output)
+    sys.exit(0 if all(cell.outcome.reached for cell in cells) else 1)
 
 
 def _netns(session: Session, name: str) -> str:

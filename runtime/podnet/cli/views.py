@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from podnet.cli.output import API_VERSION, Form, document, show, table, write
-from podnet.matrix import Cell
+from podnet.cluster.matrix import Cell
 from podnet.plan import Invocation
 from podnet.records import CorruptRecordError, Pod
 

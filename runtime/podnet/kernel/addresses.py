@@ -81,7 +81,7 @@ def delete(netlink: Netlink, index: int, interface: Interface) -> bool:
 
 
 def of(netlink: Netlink, index: int, family: int = 0) -> list[Address]:
-    """Return the addresses of one link, of both families or of 4 or 6."""
+    """Return the addresses of one link (0: of all), of both families or of 4 or 6."""
     body = _MESSAGE.pack(_FAMILIES.get(family, 0), 0, 0, 0, index)
     messages = netlink.dump(_RTM_GETADDR, body, what="addresses")
     return [_address(message) for message in messages]

@@ -127,8 +127,15 @@ def add_bridge(
     _create(netlink, body, f"add bridge {name}")
 
 
-def add_veth(
-    netlink: Netlink, name: str, *, peer: str, peer_netns: int, mtu: int = 0, mac: str = ""
+def add_veth(  # noqa: PLR0913  two links at once
+    netlink: Netlink,
+    name: str,
+    *,
+    peer: str,
+    peer_netns: int,
+    mtu: int = 0,
+    mac: str = "",
+    peer_mac: str = "",
 ) -> None:
     """Make a veth pair: *name* here, *peer* in another namespace.
 
@@ -139,12 +146,14 @@ def add_veth(
         peer_netns: An open file descriptor of the other end's namespace.
         mtu: For both ends, 0 leaves it to the kernel.
         mac: This end's hardware address, "" for a random one.
+        peer_mac: The other end's.
 
     Raises:
         NetlinkError: EEXIST when either name is taken.
     """
     both = u32(_IFLA_MTU, mtu) if mtu else b""
-    there = _info() + text(_IFLA_IFNAME, peer) + u32(_IFLA_NET_NS_FD, peer_netns) + both
+    there = _info() + (attribute(_IFLA_ADDRESS, mac_bytes(peer_mac)) if peer_mac else b"")
+    there += text(_IFLA_IFNAME, peer) + u32(_IFLA_NET_NS_FD, peer_netns) + both
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, there + u32(_IFLA_TXQLEN, 0)))
     body = _info() + text(_IFLA_IFNAME, name) + both
     if mac:

@@ -204,10 +204,10 @@ def _clear(directory: Path) -> None:
         libc.unmount(str(directory))
 
 
-def processes(uts: tuple[int, int]) -> list[int]:
-    """Return the processes that run inside the Node whose UTS namespace is *uts*."""
-    everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in everyone if _namespace_of(pid, "uts") == uts]
+def processes(*uts: tuple[int, int]) -> list[int]:
+    """Return the processes that run inside the Nodes of these UTS namespaces."""
+    everyone = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208  there are thousands
+    return [pid for pid in everyone if _namespace_of(pid, "uts") in uts]
 
 
 def _namespace_of(pid: int, kind: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Who reaches whom: every pod and every Node of a cluster, by every way there is.
+"""Who reaches whom: pods and Nodes, by every way there is.
 
 One process holds both ends of each probe: namespaces are entered by descriptors, which any
 thread may use, whatever Node they were opened in.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from podnet import places
-from podnet.kernel import links, namespaces, probes
+from podnet.kernel import addresses, links, namespaces, probes
 from podnet.kernel.netlink import Netlink
 from podnet.node import Node
 from podnet.records import Pod, Records
@@ -46,6 +46,11 @@ class End:
     addresses: tuple[Address, ...] = ()
     mtu: int = _SMALLEST_MTU
 
+    @property
+    def is_node(self) -> bool:
+        """Whether it is a Node itself."""
+        return self.name.startswith("@")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -62,18 +67,36 @@ def ends(stack: ExitStack, nodes: Sequence[Node]) -> list[End]:
     """Return the Nodes and their pods; *stack* keeps them open."""
     found = []
     for node in nodes:
-        found.append(_end(stack, node, f"@{node.name}", namespaces.OWN, ()))
+        known, mtu = node.run(_uplink)
+        found.append(_end(stack, node, f"@{node.name}", namespaces.OWN, known, mtu))
         for pod in node.run(_pods):
-            known = tuple(_addresses(pod))
-            found.append(_end(stack, node, f"{node.name}/{pod.name}", pod.netns, known))
+            known, mtu = tuple(_addresses(pod)), node.run(_mtu, pod.netns)
+            found.append(_end(stack, node, f"{node.name}/{pod.name}", pod.netns, known, mtu))
     return found
 
 
-def _end(stack: ExitStack, node: Node, name: str, netns: str, known: tuple[Address, ...]) -> End:
+def _end(
+    stack: ExitStack, node: Node, name: str, netns: str, known: tuple[Address, ...], mtu: int
+) -> End:
     descriptor = node.run(os.open, netns, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
-    path = f"/proc/self/fd/{descriptor}"
-    return End(name=name, netns=path, addresses=known, mtu=node.run(_mtu, netns))
+    return End(name=name, netns=f"/proc/self/fd/{descriptor}", addresses=known, mtu=mtu)
+
+
+def _uplink() -> tuple[tuple[Address, ...], int]:
+    """Return how a Node is reached: by its uplink; by a bridge of its pods where it has none."""
+    with Netlink() as netlink:
+        there = {link.index: link for link in links.every(netlink) if link.kind != "vxlan"}
+        listed = [one for one in addresses.of(netlink, 0) if one.index in there and _counts(one)]
+    listed.sort(key=lambda one: (there[one.index].kind == "bridge", one.index))
+    chosen = {one.interface.version: one for one in reversed(listed)}
+    mtu = min((there[one.index].mtu for one in chosen.values()), default=_SMALLEST_MTU)
+    return tuple(chosen[version].interface.ip for version in sorted(chosen)), mtu
+
+
+def _counts(address: addresses.Address) -> bool:
+    ip = address.interface.ip
+    return not (ip.is_loopback or ip.is_link_local)
 
 
 def _pods() -> list[Pod]:
@@ -90,29 +113,29 @@ def _addresses(pod: Pod) -> Iterator[Address]:
 
 
 def _mtu(netns: str) -> int:
-    if netns == namespaces.OWN:
-        return _SMALLEST_MTU
     with namespaces.entered(netns), Netlink() as netlink:
         return min((link.mtu for link in links.every(netlink) if link.name != "lo"), default=0)
 
 
 def probe(everybody: Sequence[End], *, timeout: float) -> list[Cell]:
-    """Try every way from everybody to everybody else's addresses.
-
-    Nodes have no address of their own here: pods reach a Node as their gateway, which the
-    answers to it prove.
-    """
+    """Try every way from Nodes to pods, and from pods to everybody else."""
     wanted = [
         (source, target, address, way)
         for source in everybody
         for target in everybody
         for address in target.addresses
         for way in WAYS
-        if source is not target
+        if _is_wanted(source, target, address)
     ]
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         running = [pool.submit(_cell, *one, timeout) for one in _ported(wanted)]
         return [one.result() for one in running]
+
+
+def _is_wanted(source: End, target: End, address: Address) -> bool:
+    """Nodes reach each other by the underlay, which nobody asks for here."""
+    speaks = any(own.version == address.version for own in source.addresses)
+    return source is not target and speaks and not (source.is_node and target.is_node)
 
 
 def _ported(

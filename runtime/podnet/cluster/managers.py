@@ -1,50 +1,95 @@
 """A manager as a cluster meets it: a process in a Node, its health socket, its log.
 
-Everything here runs on a thread of the manager's Node; which Nodes there are is podnet.cluster's.
+Which Nodes there are is podnet.cluster.clusters'.  But for :func:`start`, everything here
+runs on a thread of the manager's Node.
 """
 
+import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from podnet.errors import PodnetError
 from podnet.kernel import namespaces, worlds
+from podnet.node import Node
 
 OK = 200
+SUBNET_ENV = Path("/run/flannel/subnet.env")
 _STATE = Path("/var/lib/podnet-manager")
 _LOG = _STATE / "log"
 _HEALTH = Path("/run/podnet-manager/health.sock")
-_MODULE = "podnet_manager.main"
+_PACKAGE = "podnet_manager"
 _PEERS = "podnet_manager_peers"
+_LARGEST_REPLY = 64
 _GLANCE = 0.01
 _PATIENCE = 5.0
 _LAST_LINES = 3
 
 
-def start(options: Sequence[str]) -> int:
-    """Start a manager, and return its process ID."""
-    _STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-I", "-m", _MODULE, "--health", f"unix:{_HEALTH}", *options]
-    log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+def start(nodes: Iterable[Node], options: Sequence[str]) -> list[int]:
+    """Start a manager on each Node, and return their process IDs.
+
+    Args:
+        nodes: Where.
+        options: What they are told.
+
+    Raises:
+        PodnetError: A manager cannot be started.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        fleet = _fleet(theirs)
+        theirs.close()
+        started = [_ask_for(ours, node, options) for node in nodes]
+    os.waitpid(fleet, 0)
+    return started
+
+
+def _fleet(control: socket.socket) -> int:
+    command = [sys.executable, "-I", "-m", f"{_PACKAGE}.fleet"]
     return os.posix_spawn(
         sys.executable,
         command,
-        {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "PODNET_"))},
+        environment(),
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(_LOG), log, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
+            (os.POSIX_SPAWN_DUP2, control.fileno(), 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         ],
         setsid=True,
     )
 
 
+def environment() -> dict[str, str]:
+    """Return what a daemon of a Node inherits."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "PODNET_"))}
+
+
+def _ask_for(control: socket.socket, node: Node, options: Sequence[str]) -> int:
+    arguments = ["--health", f"unix:{_HEALTH}", *options]
+    request = json.dumps({"arguments": arguments, "log": str(_LOG)}).encode()
+    descriptors = node.run(worlds.own)
+    try:
+        with suppress(BrokenPipeError):  # then it answers nothing
+            socket.send_fds(control, [request], descriptors)
+        pid = control.recv(_LARGEST_REPLY)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    if not pid:
+        raise PodnetError(
+            f"the manager of Node {node.name} cannot be started", "podnet-manager --help"
+        )
+    return int(pid)
+
+
 def running() -> list[int]:
     """Return the managers that run in the calling thread's Node."""
     inside = worlds.processes(namespaces.identity("/proc/thread-self/ns/uts"))
-    return [pid for pid in inside if _MODULE in read(Path(f"/proc/{pid}/cmdline"))]
+    return [pid for pid in inside if f"{_PACKAGE}." in read(Path(f"/proc/{pid}/cmdline"))]
 
 
 def await_ready(peers: int | None, deadline: float) -> str:
