@@ -19,11 +19,13 @@ from podnet.cli import (
     plugin_commands,
     pod_commands,
     probing,
+    recording_commands,
 )
 from podnet.cli.session import Session, nodes
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
 from podnet.execute import DEFAULT_TIMEOUT
+from podnet.rig.faults import Fault
 
 _EPILOG = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
@@ -42,11 +44,20 @@ app = typer.Typer(
 app.add_typer(node_commands.app, name="node")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(plugin_commands.app, name="plugins")
+app.add_typer(recording_commands.app, name="record")
 for module in (pod_commands, inspection, probing, maintenance):
     module.register(app)
 
 #: Options of podnet itself; they may stand anywhere before ``--``.
-_VALUED = ("--node", "--conf-dir", "--plugin-dir", "--cache-dir", "--timeout")
+_VALUED = (
+    "--node",
+    "--conf-dir",
+    "--plugin-dir",
+    "--cache-dir",
+    "--timeout",
+    "--record",
+    "--fault",
+)
 _FLAGS = ("--quiet", "-q", "--strip-capabilities", "--no-plugin-host")
 
 
@@ -84,6 +95,19 @@ def podnet(  # noqa: PLR0913  the global options
             help="Run podnet's own plugins as plain executables; also PODNET_PLUGIN_HOST=0.",
         ),
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PODNET_RECORD", metavar="FILE", help="Write down every call of a plugin there."
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PLUGIN[:VERB]:]KIND[=VALUE]",
+            help="Let something go wrong, portmap:ADD:kill-after: docs/scenarios.md. Repeatable.",
+        ),
+    ] = None,
     strip_capabilities: Annotated[
         bool,
         typer.Option(
@@ -103,7 +127,10 @@ def podnet(  # noqa: PLR0913  the global options
         quiet=quiet,
         strip_capabilities=strip_capabilities,
         plugin_host=not no_plugin_host and os.environ.get("PODNET_PLUGIN_HOST") != "0",
+        record=record,
+        faults=tuple(map(Fault.parse, fault or ())),
     )
+    context.call_on_close(context.obj.close)
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

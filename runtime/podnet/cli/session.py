@@ -4,9 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from podnet import confdir, places
 from podnet.cni.config import Network
@@ -18,6 +20,9 @@ from podnet.node import Nodes, current
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
 from podnet.pods import Pods
+from podnet.rig import shims
+from podnet.rig.faults import Fault
+from podnet.rig.shims import Task
 
 
 @dataclass(kw_only=True)
@@ -30,6 +35,8 @@ class Session:
         quiet: Say nothing that is not asked for.
         strip_capabilities: See :class:`podnet.runtime.Runtime`.
         plugin_host: Start podnet's own plugins from a preloaded process.
+        record: Where calls of plugins are written down.
+        faults: What goes wrong.
     """
 
     places: Places
@@ -37,11 +44,14 @@ class Session:
     quiet: bool = False
     strip_capabilities: bool = False
     plugin_host: bool = True
+    record: Path | None = None
+    faults: tuple[Fault, ...] = ()
+    _undo: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def pods(self) -> Pods:
         """The pods of the Node that we are in."""
-        return Pods(
+        pods = Pods(
             places=self.places,
             node=current(),
             timeout=self.timeout,
@@ -49,6 +59,18 @@ class Session:
             strip_capabilities=self.strip_capabilities,
             plugin_host=self._host(),
         )
+        return self._behind_shims(pods) if self.record or self.faults else pods
+
+    def _behind_shims(self, pods: Pods) -> Pods:
+        """Let plugins be recorded, and things go wrong, until the command is over."""
+        record = shims.require_record(self.record) if self.record else None
+        directory = self._undo.enter_context(TemporaryDirectory(prefix="podnet-shims-"))
+        task = Task(record=record, faults=tuple(f for f in self.faults if f.plugin))
+        return shims.behind(pods, Path(directory), task)
+
+    def close(self) -> None:
+        """Undo what was for this command only."""
+        self._undo.close()
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -1,0 +1,87 @@
+"""`podnet record`, `--record` and `--fault`: what a person does, and what comes of it."""
+
+import stat
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+NET = {
+    "type": "bridge",
+    "bridge": "br0",
+    "isGateway": True,
+    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.9.0.0/24"}]]},
+}
+
+
+def test_podnet_records_its_own_calls_and_its_pods_know_nothing_of_it(podnet, conflist, tmp_path):
+    conflist("net", NET)
+    calls = tmp_path / "calls.jsonl"
+    podnet("create", "web", "--record", calls)
+    podnet("delete", "web")
+
+    shown = podnet.json("record", "show", calls)["items"]
+    assert [(c["verb"], c["plugin"], c["delegated"]) for c in shown] == [
+        ("ADD", "bridge", False),
+        ("ADD", "host-local", True),
+    ]
+    assert stat.S_IMODE(calls.stat().st_mode) == 0o600
+    [add, delete] = podnet.json("trace", "web")["items"]
+    assert add["environment"]["CNI_PATH"] == delete["environment"]["CNI_PATH"]
+
+
+def test_record_run_exits_as_its_command_does(podnet, tmp_path):
+    podnet("record", "run", tmp_path / "calls", "--", "sh", "-c", "exit 9", status=9)
+    podnet("record", "run", tmp_path / "calls", "--", "no-such-command", status=127)
+    missing = tmp_path / "nowhere" / "calls"
+    assert "nowhere" in podnet("record", "run", missing, "--", "true", status=1).stderr
+
+
+def test_a_recording_that_is_none_is_said_to_be(podnet, tmp_path):
+    (tmp_path / "calls").write_text("no json\n")
+    assert "is no recording" in podnet("record", "show", tmp_path / "calls", status=2).stderr
+    assert "cannot read" in podnet("record", "show", tmp_path / "gone", status=2).stderr
+
+
+def test_half_a_line_does_not_hide_the_others(podnet, conflist, tmp_path):
+    conflist("net", NET)
+    calls = tmp_path / "calls"
+    podnet("create", "web", "--record", calls)
+    calls.write_text(calls.read_text() + '{"recording": 1, "ti')
+    shown = podnet("record", "show", calls)
+    assert "calls:3: no call" in shown.stderr
+    assert shown.stdout.count("ADD") == 2
+
+
+def test_a_fault_of_one_plugin_on_one_verb_is_undone_like_any_failure(podnet, conflist, tmp_path):
+    conflist("net", NET, {"type": "tuning"})
+    done = podnet("create", "web", "--fault", "tuning:ADD:kill-after", status=3)
+    assert "killed by signal 9" in done.stderr
+    assert podnet("list").stdout == ""
+    podnet("create", "web")
+    podnet("delete", "web", "--fault", "tuning:DEL:error=11", status=3)
+    podnet("delete", "web")
+
+
+def test_a_plugin_that_is_missing_on_delete_keeps_the_pod_on_record(podnet, conflist):
+    conflist("net", NET, {"type": "tuning"})
+    podnet("create", "web")
+    done = podnet("delete", "web", "--fault", "tuning:missing", status=2)
+    assert 'failed to find plugin "tuning"' in done.stderr
+    assert [pod["state"] for pod in podnet.json("list")["items"]] == ["failed"]
+    podnet("delete", "web")
+
+
+def test_an_ipam_that_hangs_is_ended_with_the_plugin_that_waits_for_it(podnet, conflist):
+    conflist("net", NET)
+    fault = ("--fault", "host-local:ADD:hang", "--timeout", "2")
+    assert "timed out" in podnet("create", "web", *fault, status=124).stderr
+
+
+def test_a_fault_that_makes_no_sense_is_a_usage_error(podnet, conflist):
+    conflist("net", NET)
+    done = podnet("create", "web", "--fault", "bridge:kil", status=2)
+    assert "did you mean kill" in done.stderr
+    done = podnet("create", "web", "--fault", "nobody:kill", status=2)
+    assert "there is no plugin nobody" in done.stderr
+    assert podnet.json("list")["items"] == []
