@@ -82,7 +82,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as exc:
-        hint = "podnet needs root for this directory, or PODNET_STATE and PODNET_RUN elsewhere"
+        hint = "it is somebody else's: PODNET_STATE and PODNET_RUN name other directories"
         raise MissingError(f"no permission to write {path}", hint) from exc
     except OSError as exc:
         if exc.errno == errno.ENAMETOOLONG:

@@ -1,7 +1,7 @@
 """Where podnet keeps and finds things: state, run, configurations, plugins.
 
 The environment and the command line decide; this room resolves them once, and says why.
-It makes nothing.
+It makes nothing.  Who is not root is, by then, in a user namespace where they are.
 """
 
 import os
@@ -71,32 +71,56 @@ def resolve(
     """Decide where everything is.
 
     Args:
-        environment: PODNET_STATE, PODNET_RUN, NETCONFPATH, CNI_PATH, XDG_*.
+        environment: PODNET_STATE, PODNET_RUN, NETCONFPATH, CNI_PATH.
         conf_dir: ``--conf-dir``, before NETCONFPATH.
         plugin_dirs: ``--plugin-dir``, before CNI_PATH.
         cache_dir: ``--cache-dir``.
     """
-    root = os.geteuid() == 0
-    home = Path(environment.get("HOME", "/"))
-    state_home = environment.get("XDG_STATE_HOME") or home / ".local/state"
-    run_home = environment.get("XDG_RUNTIME_DIR") or f"/tmp/podnet-{os.geteuid()}"  # noqa: S108  private, made 0700
-    state = Path(environment.get("PODNET_STATE") or ("/var/lib" if root else state_home))
-    run = Path(environment.get("PODNET_RUN") or ("/run" if root else run_home))
-    state = state if environment.get("PODNET_STATE") else state / "podnet"
     own_run = environment.get("PODNET_RUN")
-    run = run if own_run else run / "podnet"
+    state = Path(environment.get("PODNET_STATE") or "/var/lib/podnet")
+    run = Path(own_run or "/run/podnet")
     chosen, reason = _conf_dir(conf_dir, environment.get("NETCONFPATH"))
     given = _absolute([*plugin_dirs, *environment.get("CNI_PATH", "").split(":")])
     return Places(
         state=state.absolute(),
         run=run.absolute(),
         # Where `ip netns` looks, unless this podnet keeps to itself.
-        namespaces=run.absolute() / "netns" if own_run or not root else Path("/run/netns"),
+        namespaces=run.absolute() / "netns" if own_run else Path("/run/netns"),
         conf_dir=chosen.absolute(),
         conf_reason=reason,
         plugin_path=_absolute([*given, *embedded_plugins()]),
         given_plugins=given,
         cache=(cache_dir or state / "cni").absolute(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UserPlaces:
+    """Where a user without root has a machine of their own.
+
+    Attributes:
+        state: What survives a reboot: that machine's /var/lib is in it.
+        run: What does not: who keeps its namespaces.
+    """
+
+    state: Path
+    run: Path
+
+
+def of_user(environment: Mapping[str, str], user: int) -> UserPlaces:
+    """Decide where everything is that a user has without root.
+
+    Args:
+        environment: XDG_STATE_HOME, XDG_RUNTIME_DIR, HOME.
+        user: The user's ID.
+    """
+    home = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME", "/"), ".local/state")
+    run = environment.get("XDG_RUNTIME_DIR")
+    return UserPlaces(
+        state=Path(home, "podnet").absolute(),
+        # In a directory that is everybody's, somebody else may have been faster: whoever makes
+        # it has to look whose it is.
+        run=Path(run, "podnet").absolute() if run else Path(f"/tmp/podnet-{user}"),  # noqa: S108
     )
 
 

@@ -83,12 +83,15 @@ class Podnet:
         return json.loads(self(*arguments, "-o", "json", status=status).stdout)
 
     def start(
-        self, *arguments: str | Path, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        through: tuple[str, ...] = (),
     ) -> "subprocess.Popen[str]":
         """Start podnet, and do not wait for it."""
         return self.node.run(
             subprocess.Popen,
-            [str(PODNET), *map(str, arguments)],
+            [*through, str(PODNET), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -45,6 +45,11 @@ def report(error: PodnetError | CniError, subject: str = "") -> int:
     return exit_code(error)
 
 
+def note(text: str) -> None:
+    """Say something on stderr; stdout is for data."""
+    sys.stderr.write(f"podnet: {text}\n")
+
+
 @contextmanager
 def about(subject: str) -> Iterator[None]:
     """Let failures say what they happened to."""

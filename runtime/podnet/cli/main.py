@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from podnet import places
+from podnet import places, rootless
 from podnet.cli import (
     cluster_commands,
     failures,
@@ -48,6 +49,8 @@ app.add_typer(recording_commands.app, name="record")
 for module in (pod_commands, inspection, probing, maintenance):
     module.register(app)
 
+#: Commands that need no root and no namespace of the user's own instead.
+_FOR_EVERYBODY = ("lint", "networks", "plugins")
 #: Options of podnet itself; they may stand anywhere before ``--``.
 _VALUED = (
     "--node",
@@ -117,6 +120,8 @@ def podnet(  # noqa: PLR0913  the global options
     ] = False,
 ) -> None:
     """Pods without Kubernetes: network namespaces, driven through CNI plugin chains."""
+    if _needs_root(context.invoked_subcommand):
+        rootless.enter(os.environ, lambda text: None if quiet else failures.note(text))
     if node and context.invoked_subcommand not in {"node", "cluster"}:
         nodes().open(node).enter()
     context.obj = Session(
@@ -131,6 +136,12 @@ def podnet(  # noqa: PLR0913  the global options
         faults=tuple(map(Fault.parse, fault or ())),
     )
     context.call_on_close(context.obj.close)
+
+
+def _needs_root(command: str | None) -> bool:
+    """Tell whether a command works on Nodes, pods or networks, or only reads files."""
+    asks_for_help = {"-h", "--help"} & set(takewhile(lambda word: word != "--", sys.argv[1:]))
+    return command not in _FOR_EVERYBODY and not asks_for_help
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

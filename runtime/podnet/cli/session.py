@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from podnet import confdir, places
+from podnet.cli import failures
 from podnet.cni.config import Network
 from podnet.confdir import Directory
 from podnet.description import Catalogue
@@ -107,7 +107,7 @@ class Session:
     def note(self, text: str) -> None:
         """Say something on stderr; stdout is for data."""
         if not self.quiet:
-            sys.stderr.write(f"podnet: {text}\n")
+            failures.note(text)
 
 
 def nodes() -> Nodes:

@@ -232,5 +232,7 @@ def needing_privilege(purpose: str) -> Iterator[None]:
         yield
     except PermissionError as exc:
         raise MissingError(
-            f"no permission to {purpose}: {exc.strerror}", "podnet needs root here: try sudo"
+            f"no permission to {purpose}: {exc.strerror}",
+            "a program without root begins with podnet.rootless.become_root(); the podnet "
+            "command does so by itself, but a container must allow it",
         ) from exc

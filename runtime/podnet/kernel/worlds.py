@@ -76,22 +76,35 @@ def _build(hostname: str, kept: Kept | None, cpu: int | None) -> dict[str, int]:
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWUTS)
-    libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
     libc.sethostname(hostname)
+    # A directory that is kept may be below one that is covered first: hold on to it.
+    etc_cni = _source(kept.etc_cni if kept else None)
+    try:
+        furnish(kept.var_lib if kept else None)
+        _make_mount_point(_CNI)
+        _cover(_CNI, etc_cni)
+    finally:
+        if etc_cni is not None:
+            os.close(etc_cni)
+    return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS}
+
+
+def furnish(var_lib: Path | None) -> None:
+    """Give the calling thread's new namespaces what all work needs: lo, /sys, /run, /var/lib.
+
+    Args:
+        var_lib: What is seen at /var/lib; without, it is in memory.
+    """
+    libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
     namespaces.set_loopback_up()
     namespaces.mount_sysfs()
-    # A directory that is kept may be below one that is covered next: hold on to both.
-    sources = [_source(path) for path in ((kept.var_lib, kept.etc_cni) if kept else (None, None))]
+    source = _source(var_lib)
     try:
         _cover(Path("/run"), None)
-        _cover(Path("/var/lib"), sources[0])
-        _make_mount_point(_CNI)
-        _cover(_CNI, sources[1])
+        _cover(Path("/var/lib"), source)
     finally:
-        for source in sources:
-            if source is not None:
-                os.close(source)
-    return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS}
+        if source is not None:
+            os.close(source)
 
 
 def _source(path: Path | None) -> int | None:
