@@ -184,7 +184,7 @@ def test_a_cluster_comes_up_is_probed_and_goes_without_a_trace(user):
     for name in ("n1", "n2"):
         user("--node", name, "create", "web")
 
-    assert {cell["reached"] for cell in user.json("cluster", "probe")["items"]} == {True}
+    assert {cell["reached"] for cell in user.json("probe", "--all")["items"]} == {True}
     user("cluster", "down")
 
     user.await_end()
