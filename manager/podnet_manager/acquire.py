@@ -56,7 +56,7 @@ class Claimant:
 
     Attributes:
         attributes: Who it is; it is known by its public address.
-        holder: What the hold of its leases is, where the store tells; "" where it does not.
+        holder: The identity that it keeps, whatever its address; "" for none.
         previous: What it had before, if it knows.
     """
 
@@ -84,15 +84,8 @@ def decide(conf: NetConf, leases: tuple[Lease, ...], claimant: Claimant, draw: R
 
     Raises:
         NoSubnetError: The network is full.
-        DuplicateAddressError: Another Node has our address.
     """
     for lease in filter(claimant.is_own, leases):
-        if lease.hold and claimant.holder and lease.hold != claimant.holder:
-            raise DuplicateAddressError(
-                f"another Node has the public address of this one, and the lease {lease}",
-                "give one of them another address (--public-ip, --iface); "
-                "the lease of a Node that is gone ends by itself",
-            )
         return Reuse(lease) if allows(conf, lease.subnets) else GiveBack(lease)
     taken = {subnet for lease in leases for subnet in lease.subnets.each}
     previous = claimant.previous
@@ -135,18 +128,33 @@ def acquire(
     raise NoSubnetError(f"no subnet after {_ATTEMPTS} attempts: others are always faster")
 
 
+def release(store: Store, attributes: Attributes) -> list[str]:
+    """Give back what a Node has, whoever took it; return what that was.
+
+    A reservation stays: somebody set it for good.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    claimant = Claimant(attributes=attributes)
+    own = [lease for lease in store.snapshot().leases if claimant.is_own(lease)]
+    return [str(lease) for lease in own if not lease.is_reservation and store.delete(lease)]
+
+
 def _attempt(store: Store, step: Step, claimant: Claimant, ttl: float) -> Lease | None:
-    match step:
-        case Reuse(lease):
-            return _kept(store, lease, claimant, ttl)
-        case GiveBack(lease):
-            store.delete(lease)
-            return None
-        case Create(subnets):
-            return store.create(subnets, claimant.attributes, ttl=ttl)
-
-
-def _kept(store: Store, lease: Lease, claimant: Claimant, ttl: float) -> Lease | None:
-    if lease.attributes.to_wire() == claimant.attributes.to_wire():
-        return store.renew(lease, ttl=ttl)
-    return store.update(lease, claimant.attributes, ttl=ttl)
+    if isinstance(step, Create):
+        return store.create(step.subnets, claimant.attributes, ttl=ttl)
+    lease, holder = step.lease, store.holder(step.lease)
+    if holder and claimant.holder and holder != claimant.holder:
+        raise DuplicateAddressError(
+            f"another Node has the public address of this one, and the lease {lease}",
+            "give one of them another address (--public-ip, --iface); the lease of a Node that is "
+            "gone ends by itself, or with podnet-manager --release on this one",
+        )
+    if isinstance(step, GiveBack):
+        store.delete(lease)
+        return None
+    is_signed = lease.is_reservation or holder == claimant.holder
+    if not is_signed or lease.attributes.to_wire() != claimant.attributes.to_wire():
+        return store.update(lease, claimant.attributes, ttl=ttl)
+    return store.renew(lease, ttl=ttl)

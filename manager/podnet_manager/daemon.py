@@ -7,8 +7,10 @@ and a lease that is lost is taken again, the same subnets if they are still free
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
@@ -23,10 +25,13 @@ from podnet_manager.node import Prepared
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
 from podnet_manager.store import CompactedError, Store, StoreError
-from podnet_manager.tenure import Event, Known, News, Settings, StoreIsOut, Tenure
+from podnet_manager.tenure import Deaf, Event, Known, News, Settings, StoreIsOut, Tenure
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 5.0
+# A lease that was held for so long was no failure; one that is lost sooner may be fought for.
+_STEADY = 10.0
 _WATCH_PATIENCE = 30.0
+T = TypeVar("T")
 _Failures = (PodnetError, CniError, OSError)
 
 
@@ -62,13 +67,15 @@ class Manager:
         """Work until :meth:`stop`."""
         pause = _RETRY_FIRST
         while not self._stopped.is_set():
+            began = time.monotonic()
             try:
                 self._hold_a_lease()
-                pause = _RETRY_FIRST
             except _Failures as exc:
                 self.status.trouble(str(exc).replace("\n  ", ": "), self._log)
-                self._stopped.wait(pause)
-                pause = min(2 * pause, _RETRY_MOST)
+            if time.monotonic() - began > _STEADY:
+                pause = _RETRY_FIRST
+            self._stopped.wait(pause)
+            pause = min(2 * pause, _RETRY_MOST)
         self.status.ready = False
         self._log.say("stopped", data_path="stays")
 
@@ -103,8 +110,8 @@ class Manager:
         """Have the store and the kernel listened to."""
         over = threading.Event()
         threads = [
-            threading.Thread(target=self._watch_store, args=(over,), name="store"),
-            threading.Thread(target=self._watch_kernel, args=(monitor,), name="kernel"),
+            threading.Thread(target=self._told, args=(self._watch_store, over), name="store"),
+            threading.Thread(target=self._told, args=(self._watch_kernel, monitor), name="kernel"),
         ]
         for thread in threads:
             thread.start()
@@ -118,6 +125,14 @@ class Manager:
             with suppress(queue.Empty):
                 while True:
                     self._events.get_nowait()
+
+    def _told(self, watch: Callable[[T], None], what: T) -> None:
+        """Watch; who cannot any more says so, for silence would look like peace."""
+        try:
+            watch(what)
+        except Exception as exc:  # noqa: BLE001  whatever it is
+            name = threading.current_thread().name
+            self._events.put(Deaf(f"the {name} cannot be listened to: {exc!r}"))
 
     def _watch_kernel(self, monitor: Monitor) -> None:
         while links := monitor.wait():

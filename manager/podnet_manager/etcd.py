@@ -23,6 +23,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A key and a value to be set."""
+
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A key as it is, or as it became.
 
@@ -112,11 +120,10 @@ class Etcd:
 
     def put(self, key: bytes, value: bytes) -> int:
         """Set a key for good, whatever it was; return the revision."""
-        answer = self._gateway.ask("/v3/kv/put", {"key": _text(key), "value": _text(value)})
-        return _read(answer, _revision)
+        return _read(self._gateway.ask("/v3/kv/put", _put(Pair(key, value))), _revision)
 
-    def put_new(self, key: bytes, value: bytes, *, lease: int, alone: bytes) -> Outcome:
-        """Set a key as long as the lease lives, if no key starts with *alone*."""
+    def put_new(self, new: Pair, *beside: Pair, lease: int, alone: bytes) -> Outcome:
+        """Set keys as long as the lease lives, if no key starts with *alone*."""
         absent = {
             "key": _text(alone),
             "range_end": _text(_end(alone)),
@@ -124,22 +131,23 @@ class Etcd:
             "result": "EQUAL",
             "version": "0",
         }
-        put = {"key": _text(key), "value": _text(value), "lease": str(lease)}
-        return self._transact(key, absent, {"request_put": put})
+        puts = [{"request_put": _put(pair, lease)} for pair in (new, *beside)]
+        return self._transact(new.key, absent, *puts)
 
-    def put_changed(self, key: bytes, value: bytes, *, revision: int) -> Outcome:
-        """Set a key that is as it was at *revision*; what it is attached to stays."""
-        put = {"key": _text(key), "value": _text(value), "ignore_lease": True}
-        return self._transact(key, _unchanged(key, revision), {"request_put": put})
+    def put_changed(self, new: Pair, *beside: Pair, lease: int, revision: int) -> Outcome:
+        """Set a key that is as it was at *revision*, attached to what it is; others to the lease."""
+        puts = [{"request_put": _put(pair, lease)} for pair in beside]
+        kept = {"request_put": {**_put(new), "ignore_lease": True}}
+        return self._transact(new.key, _unchanged(new.key, revision), kept, *puts)
 
     def delete(self, key: bytes, *, revision: int) -> Outcome:
         """Delete a key that is as it was at *revision*."""
         gone = {"request_delete_range": {"key": _text(key)}}
         return self._transact(key, _unchanged(key, revision), gone)
 
-    def _transact(self, key: bytes, compare: Json, action: Json) -> Outcome:
+    def _transact(self, key: bytes, compare: Json, *actions: Json) -> Outcome:
         look = {"request_range": {"key": _text(key)}}
-        body = {"compare": [compare], "success": [action], "failure": [look]}
+        body = {"compare": [compare], "success": actions, "failure": [look]}
         return _read(self._gateway.ask("/v3/kv/txn", body), _outcome)
 
     def grant(self, ttl: int) -> tuple[int, int]:
@@ -220,6 +228,10 @@ class Watch:
     def close(self) -> None:
         """Stop watching."""
         self._stream.close()
+
+
+def _put(pair: Pair, lease: int = 0) -> Json:
+    return {"key": _text(pair.key), "value": _text(pair.value), "lease": str(lease)}
 
 
 def _unchanged(key: bytes, revision: int) -> Json:

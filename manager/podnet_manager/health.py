@@ -12,6 +12,7 @@ from podnet.errors import UsageError
 from podnet_manager.status import Status
 
 _UNIX = "unix:"
+_PATIENCE = 1.0  # with who connects and does not ask: others wait meanwhile
 
 
 @contextmanager
@@ -75,6 +76,8 @@ class _UnixServer(HTTPServer):
 def _handler(status: Status) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers three questions."""
+
+        timeout = _PATIENCE
 
         def do_GET(self) -> None:
             """Answer."""

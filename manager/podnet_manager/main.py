@@ -3,9 +3,11 @@
 import argparse
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -13,7 +15,7 @@ from typing import NoReturn
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
-from podnet_manager import health, netconf, node
+from podnet_manager import acquire, health, netconf, node
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
 from podnet_manager.node import Choices
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the manager, and exit with the status of what happened."""
     asked = _parser().parse_args(arguments)
     try:
-        _clean_up() if asked.cleanup else _run(asked)
+        with _alone():
+            _clean_up(asked) if asked.cleanup or asked.release else _run(asked)
     except (PodnetError, CniError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         sys.exit(exc.exit_code if isinstance(exc, PodnetError) else UsageError.exit_code)
@@ -38,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(asked: argparse.Namespace) -> None:
     log = Log(as_json=asked.log_format == "json")
-    # etcd's leases are held by etcd's own names, which a Node does not choose.
-    holder = "" if asked.etcd_endpoints else _identity(asked.state_dir)
+    holder = _identity(asked.state_dir)
     open_store = _store(asked, holder)
     if asked.net_config:
         _configure(open_store, asked.net_config)
@@ -54,17 +56,21 @@ def _run(asked: argparse.Namespace) -> None:
         manager.run()
 
 
-def _settings(asked: argparse.Namespace, holder: str) -> Settings:
-    choices = Choices(
+def _choices(asked: argparse.Namespace) -> Choices:
+    return Choices(
         iface=asked.iface,
+        towards=asked.iface_can_reach,
         public_ip=asked.public_ip,
         public_ipv6=asked.public_ipv6,
         ip_masq=asked.ip_masq,
         forward=asked.forward_rules,
         state=asked.state_dir,
     )
+
+
+def _settings(asked: argparse.Namespace, holder: str) -> Settings:
     return Settings(
-        choices=choices,
+        choices=_choices(asked),
         holder=holder,
         subnet_file=asked.subnet_file,
         ttl=asked.lease_ttl,
@@ -74,12 +80,12 @@ def _settings(asked: argparse.Namespace, holder: str) -> Settings:
 
 def _store(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
     if asked.etcd_endpoints:
-        return _etcd(asked)
+        return _etcd(asked, holder)
     path: Path = asked.store
     return lambda: SqliteStore(path, holder=holder)
 
 
-def _etcd(asked: argparse.Namespace) -> Callable[[], Store]:
+def _etcd(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
     from podnet_manager.gateway import Access  # noqa: PLC0415  TLS and HTTP, which few need
     from podnet_manager.store_etcd import EtcdStore  # noqa: PLC0415
 
@@ -92,7 +98,7 @@ def _etcd(asked: argparse.Namespace) -> Callable[[], Store]:
         password=os.environ.get(_PASSWORD, ""),
     )
     prefix: str = asked.etcd_prefix
-    return lambda: EtcdStore(access, prefix=prefix)
+    return lambda: EtcdStore(access, prefix=prefix, holder=holder)
 
 
 def _configure(open_store: Callable[[], Store], path: Path) -> None:
@@ -127,16 +133,42 @@ def _identity(directory: Path) -> str:
         ) from exc
 
 
-def _clean_up() -> None:
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only manager of this Node: two would remove each other's routes.
+
+    Raises:
+        PodnetError: There is one.
+    """
+    # An abstract name belongs to a network namespace, and goes with whoever has it.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as name:
+        try:
+            name.bind("\0podnet-manager")
+        except OSError as exc:
+            raise PodnetError(
+                "another podnet-manager runs on this Node", "end it first; pgrep -fa podnet-manager"
+            ) from exc
+        yield
+
+
+def _clean_up(asked: argparse.Namespace) -> None:
     with Netlink() as netlink:
         node.clean_up(netlink)
+        asked.subnet_file.unlink(missing_ok=True)
+        if asked.release:
+            who = node.identity(netlink, _choices(asked))
+            store = _store(asked, "")()
+            given_back = acquire.release(store, who)
+            store.close()
+            Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="podnet-manager",
         description="Lease this Node a subnet, write subnet.env, keep the routes to all other Nodes.",
-        epilog="SIGTERM ends it and leaves the data path up; --cleanup removes it.",
+        epilog="SIGTERM ends it and leaves the data path up; --cleanup removes it. "
+        "Exit status: 0 done, 1 failed, 2 usage or configuration, 7 the system lacks something.",
     )
     add = parser.add_argument
     add(
@@ -173,6 +205,12 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME|ADDRESS",
         help="the interface to the other Nodes; default: that of the default route",
+    )
+    add(
+        "--iface-can-reach",
+        type=_address,
+        metavar="ADDRESS",
+        help="or the interface by which this address is reached",
     )
     add(
         "--public-ip",
@@ -223,8 +261,24 @@ def _parser() -> argparse.ArgumentParser:
         help="answer /healthz, /readyz and /metrics on HOST:PORT or unix:PATH",
     )
     add("--log-format", choices=("text", "json"), default="text", help="on stderr")
-    add("--cleanup", action="store_true", help="remove routes, links and rules, and exit")
+    add(
+        "--cleanup",
+        action="store_true",
+        help="remove routes, links, rules and subnet.env, and exit",
+    )
+    add(
+        "--release",
+        action="store_true",
+        help="the same, and give back the lease that has this Node's public address",
+    )
     return parser
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no IP address") from None
 
 
 def _ipv4(text: str) -> IPv4Address:

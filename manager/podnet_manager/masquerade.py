@@ -3,15 +3,22 @@
 Own tables under flannel's names, so that a real daemon finds and replaces them.  Where its
 rules are wrong ours are right: the mark of kube-proxy is a bit among others, and traffic of
 a Node to pods of another is masqueraded.
+
+What one table accepts another may still drop, and iptables' does where Docker is: so the
+forward rules stand at the end of its FORWARD chain, too.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from podnet.kernel import firewall
+from podnet.kernel import firewall, nft_tags
+from podnet.kernel.nft_tags import Tag
 from podnet_manager.lease import Subnets
 from podnet_manager.netconf import NetConf, Subnet
 
+_MARK = "podnet-manager"
+_IPTABLES = "filter", "FORWARD"
 _KUBE_PROXY_MARK = "0x4000"
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 _FAMILIES = {4: "ip", 6: "ip6"}
@@ -32,6 +39,11 @@ class Table:
     def name(self) -> str:
         """Family and name, as nft wants them."""
         return f"{_FAMILIES[self.family]} flannel-ipv{self.family}"
+
+    @property
+    def comments(self) -> list[tuple[str, str]]:
+        """Chain and comment of each rule, in order."""
+        return [(chain, _comment(rule)) for chain, rules in self.rules.items() for rule in rules]
 
 
 def tables(conf: NetConf, subnets: Subnets, *, ip_masq: bool, forward: bool) -> list[Table]:
@@ -68,7 +80,7 @@ def script(wanted: Sequence[Table]) -> str:
         lines.append(f"table {table.name} {{")
         for chain, rules in table.rules.items():
             lines.append(f"chain {chain} {{ {_CHAINS[chain]}")
-            lines += [f'{rule} comment "{_comment(n)}"' for n, rule in enumerate(rules)]
+            lines += [_commented(rule) for rule in rules]
             lines.append("}")
         lines.append("}")
     return "".join(f"{line}\n" for line in lines)
@@ -83,23 +95,32 @@ def removal() -> str:
 
 def is_in_place(wanted: Sequence[Table]) -> bool:
     """Tell whether the kernel has every rule, in order, and no other in our chains."""
-    for table in wanted:
-        listed = firewall.table_rules(*table.name.split())
-        if listed is None:
-            return False
-        found = [(rule.text("chain"), rule.text("comment")) for rule in listed]
-        expected = [
-            (chain, _comment(number))
-            for chain, rules in table.rules.items()
-            for number in range(len(rules))
-        ]
-        if found != expected:
-            return False
-    return True
+    return all(_is_in_place(table) for table in wanted)
 
 
-def _comment(number: int) -> str:
-    return f"podnet-manager {number}"
+def _is_in_place(table: Table) -> bool:
+    family, name = table.name.split()
+    if [(tag.chain, tag.comment) for tag in nft_tags.of(family, name)] != table.comments:
+        return False
+    forward = [comment for chain, comment in table.comments if chain == "forward"]
+    guests = [tag.comment for tag in _guests(family)]
+    return guests == forward or not nft_tags.has_chain(family, *_IPTABLES)
+
+
+def _guests(family: str) -> list[Tag]:
+    """Return our rules in iptables' chain."""
+    table, chain = _IPTABLES
+    found = nft_tags.of(family, table)
+    return [tag for tag in found if tag.chain == chain and tag.comment.startswith(_MARK)]
+
+
+def _comment(rule: str) -> str:
+    """Return what a rule is known by: another one, of another subnet, is not the same."""
+    return f"{_MARK} {zlib.crc32(rule.encode()):08x}"
+
+
+def _commented(rule: str) -> str:
+    return f'{rule} comment "{_comment(rule)}"'
 
 
 def put(wanted: Sequence[Table]) -> None:
@@ -109,7 +130,14 @@ def put(wanted: Sequence[Table]) -> None:
         NftError: nft refused.
         MissingError: There is no nft.
     """
-    firewall.apply(script(wanted))
+    where = " ".join(_IPTABLES)
+    lines = [
+        f"add rule {family} {where} {_commented(rule)}\n"
+        for table in wanted
+        if nft_tags.has_chain(family := _FAMILIES[table.family], *_IPTABLES)
+        for rule in table.rules["forward"]
+    ]
+    firewall.apply(script(wanted) + _eviction() + "".join(lines))
 
 
 def remove() -> None:
@@ -119,4 +147,14 @@ def remove() -> None:
         NftError: nft refused.
         MissingError: There is no nft.
     """
-    firewall.apply(removal())
+    firewall.apply(removal() + _eviction())
+
+
+def _eviction() -> str:
+    """Return nft's commands that remove our rules from iptables' chains."""
+    where = " ".join(_IPTABLES)
+    return "".join(
+        f"delete rule {family} {where} handle {tag.handle}\n"
+        for family in _FAMILIES.values()
+        for tag in _guests(family)
+    )

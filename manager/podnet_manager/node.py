@@ -24,6 +24,7 @@ class Choices:
 
     Attributes:
         iface: Its uplink, by name or address; "" for the default route's.
+        towards: Or the link by which this address is reached.
         public_ip: Its IPv4 address for others, where that is not the uplink's.
         public_ipv6: Its IPv6 address, likewise.
         ip_masq: Masquerade what leaves the network.
@@ -32,6 +33,7 @@ class Choices:
     """
 
     iface: str = ""
+    towards: IPv4Address | IPv6Address | None = None
     public_ip: IPv4Address | None = None
     public_ipv6: IPv6Address | None = None
     ip_masq: bool = False
@@ -76,7 +78,7 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
     Raises:
         PodnetError: There is no uplink, or a link cannot be made.
     """
-    up = uplink.find(netlink, choices.iface)
+    up = uplink.find(netlink, choices.iface, choices.towards)
     families = [pool.network.version for pool in conf.pools]
     vteps: Mapping[int, Vtep] = {}
     mtu = up.mtu
@@ -88,6 +90,18 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
         vteps=vteps,
         attributes=_attributes(conf, choices, up, vteps),
         mtu=mtu,
+    )
+
+
+def identity(netlink: Netlink, choices: Choices) -> Attributes:
+    """Return what a Node is known by, and no more: its public addresses.
+
+    Raises:
+        PodnetError: There is no uplink.
+    """
+    up = uplink.find(netlink, choices.iface, choices.towards)
+    return Attributes(
+        public_ip=choices.public_ip or up.ipv4, public_ipv6=choices.public_ipv6 or up.ipv6
     )
 
 

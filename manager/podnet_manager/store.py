@@ -59,6 +59,9 @@ class Store(Protocol):
     def snapshot(self) -> Snapshot:
         """Return all leases."""
 
+    def holder(self, lease: Lease) -> str:
+        """Return who took a lease: the identity of a Node; "" where nobody has said."""
+
     def create(self, subnets: Subnets, attributes: Attributes, *, ttl: float) -> Lease | None:
         """Take a lease for *ttl* seconds, if nobody has it; ``None``: somebody has."""
 

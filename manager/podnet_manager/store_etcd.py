@@ -4,6 +4,9 @@ A Node's lease lives by an etcd lease, which ends by itself and takes the key wi
 it nothing is written, so nobody hears of it.  Whoever writes compares revisions in the same
 transaction.  A request may arrive twice, when its answer got lost: what is written names its
 lease, and is known again by it.
+
+Flannel knows a Node by its public address alone, and its values have no room for more.  Which
+of two Nodes with one address took a lease is said by a key beside it, which lives as long.
 """
 
 import math
@@ -11,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from podnet.cni.errors import CniError
-from podnet_manager.etcd import Entry, Etcd, Watch
+from podnet_manager.etcd import Entry, Etcd, Pair, Watch
 from podnet_manager.gateway import Access, BrokenError, Gateway
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.store import Change, Changes, Snapshot, StoreError
@@ -30,6 +33,7 @@ class EtcdStore:
     Args:
         access: How to reach etcd.
         prefix: What all keys start with.
+        holder: Who takes leases here; "" for somebody who does not say.
         clock: Seconds since the epoch.
 
     Raises:
@@ -37,11 +41,19 @@ class EtcdStore:
     """
 
     def __init__(
-        self, access: Access, *, prefix: str = PREFIX, clock: Callable[[], float] = time.time
+        self,
+        access: Access,
+        *,
+        prefix: str = PREFIX,
+        holder: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._etcd = Etcd(Gateway(access))
         self._config = f"{prefix.rstrip('/')}/config".encode()
         self._subnets = f"{prefix.rstrip('/')}/subnets/".encode()
+        # Not below "subnets", which flannel's daemons read.
+        self._holders = f"{prefix.rstrip('/')}/podnet/holders/".encode()
+        self._holder = holder
         self._clock = clock
         self._watch: Watch | None = None
         self._seen = 0  # the revision that the watch has come to
@@ -66,6 +78,13 @@ class EtcdStore:
         leases = (self._change(entry) for entry in found.entries)
         return Snapshot(found.revision, tuple(c.lease for c in leases if c and c.lease))
 
+    def holder(self, lease: Lease) -> str:
+        """Return who took a lease; "" for a flannel daemon, which does not say."""
+        found = self._etcd.get(self._holders + lease.subnets.key.encode()) if lease.hold else None
+        if found is None or found.value is None or str(found.lease) != lease.hold:
+            return ""  # of an earlier lease, if any
+        return found.value.decode(errors="replace")
+
     def create(self, subnets: Subnets, attributes: Attributes, *, ttl: float) -> Lease | None:
         """Take a lease, if nobody has it or a part of it."""
         asked = self._clock()
@@ -73,7 +92,8 @@ class EtcdStore:
         key = self._key(subnets)
         # Somebody may have the first of the subnets alone, or with another second one.
         first = self._subnets + subnets.key.partition("&")[0].encode()
-        outcome = self._etcd.put_new(key, attributes.to_wire(), lease=hold, alone=first)
+        new, beside = Pair(key, attributes.to_wire()), self._signature(subnets)
+        outcome = self._etcd.put_new(new, *beside, lease=hold, alone=first)
         revision = outcome.revision
         if not outcome.succeeded:
             if outcome.found is None or outcome.found.lease != hold:
@@ -120,7 +140,13 @@ class EtcdStore:
         if expires is None and not lease.is_reservation:
             return None
         value = attributes.to_wire()
-        outcome = self._etcd.put_changed(self._key(lease.subnets), value, revision=lease.revision)
+        beside = () if lease.is_reservation else self._signature(lease.subnets)
+        outcome = self._etcd.put_changed(
+            Pair(self._key(lease.subnets), value),
+            *beside,
+            lease=int(lease.hold or 0),
+            revision=lease.revision,
+        )
         revision = outcome.revision
         if not outcome.succeeded:
             found = outcome.found
@@ -187,6 +213,12 @@ class EtcdStore:
 
     def _key(self, subnets: Subnets) -> bytes:
         return self._subnets + subnets.key.encode()
+
+    def _signature(self, subnets: Subnets) -> tuple[Pair, ...]:
+        """Return what says that a lease is ours."""
+        if not self._holder:
+            return ()
+        return (Pair(self._holders + subnets.key.encode(), self._holder.encode()),)
 
     def _change(self, entry: Entry) -> Change | None:
         """Read a key; what is no lease's is nobody's."""

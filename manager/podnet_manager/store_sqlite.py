@@ -81,6 +81,10 @@ class SqliteStore:
                 self._db.execute("COMMIT")
         return Snapshot(revision, tuple(lease for row in rows if (lease := _lease(row))))
 
+    def holder(self, lease: Lease) -> str:
+        """Return who took a lease."""
+        return lease.hold
+
     def create(self, subnets: Subnets, attributes: Attributes, *, ttl: float) -> Lease | None:
         """Take a lease, if nobody has it or a part of it."""
         with self._writing():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
+from podnet.errors import PodnetError
 from podnet_manager.lease import Subnets
 from podnet_manager.netconf import NetConf, Subnet
 
@@ -71,17 +72,18 @@ def write(path: Path, content: SubnetEnv) -> None:
     """Write the file whole.
 
     Raises:
-        OSError: It cannot be written.
+        PodnetError: It cannot be written.
     """
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with draft.open("x") as file:
             file.write(content.to_text())
             file.flush()
             os.fchmod(file.fileno(), _MODE)
             os.fsync(file.fileno())
         draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    except OSError as exc:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise PodnetError(f"cannot write {path}: {exc.strerror}", "--subnet-file") from exc

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from podnet.errors import PodnetError
 from podnet.kernel.monitor import ANY_LINK
 from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
@@ -61,7 +62,14 @@ class StoreIsOut:
     reason: str
 
 
-Event = Snapshot | Changes | News | StoreIsOut | None
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """Somebody who listened cannot go on."""
+
+    reason: str
+
+
+Event = Snapshot | Changes | News | StoreIsOut | Deaf | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ class Tenure:
         self._settings, self._store, self._netlink = settings, store, netlink
         self._conf, self._lease = conf, lease
         self._peers, self._status, self._log = known.peers, known.status, known.log
-        self._renewal = time.monotonic() + settings.ttl / _RENEWALS_PER_TTL
+        self._kept_until(settings.ttl)
         self._links = frozenset[int]()
         self._written: SubnetEnv | None = None
         self._is_known = False
@@ -136,6 +144,8 @@ class Tenure:
                 self._peers.store_was_out()
                 self._log.say("the lease store does not answer", reason=reason)
                 return False
+            case Deaf(reason):
+                raise PodnetError(reason)
             case None:
                 return False
 
@@ -146,7 +156,13 @@ class Tenure:
             return True
         if told is None and self._lease.revision > self._peers.newest:
             return True  # the store's news are older than the lease
-        self._lost("somebody else has it" if told else "it is gone from the store")
+        ours = self._lease.attributes
+        if told is None:
+            self._lost("it is gone from the store")
+        elif (told.public_ip, told.public_ipv6) == (ours.public_ip, ours.public_ipv6):
+            self._lost("somebody with the same public address has written it anew")
+        else:
+            self._lost("somebody else has it")
         return False
 
     def _lost(self, why: str) -> None:
@@ -159,14 +175,27 @@ class Tenure:
         except StoreError as exc:
             self._renewal = time.monotonic() + min(_LONGEST_PAUSE, self._settings.ttl / 10)
             self._log.say("the lease could not be renewed", reason=exc)
+            if self._is_over():
+                reason = (
+                    f"the lease on {self._lease.subnets} has ended, as far as this Node can tell"
+                )
+                self._status.trouble(f"{reason}: {exc}; the data path stays", self._log)
             return True
         if renewed is None:
             self._lost("it had ended")
             return False
         self._lease = renewed
-        self._renewal = time.monotonic() + self._settings.ttl / _RENEWALS_PER_TTL
+        self._kept_until(self._settings.ttl)
         self._status.count("renewals_total")
         return True
+
+    def _kept_until(self, seconds: float) -> None:
+        now = time.monotonic()
+        self._renewal, self._end = now + seconds / _RENEWALS_PER_TTL, now + seconds
+
+    def _is_over(self) -> bool:
+        """Tell whether the lease has ended for want of a store; it may be somebody else's by now."""
+        return not self._lease.is_reservation and self._end < time.monotonic()
 
     def _look(self, *, rules: bool) -> bool:
         """Compare the kernel with the leases; false when the lease is lost."""
@@ -183,8 +212,9 @@ class Tenure:
         self._write(prepared)
         status = self._status
         status.lease = str(self._lease)
-        status.ready = not outcome.refused
-        status.problem = f"the kernel refused: {outcome.refused[0]}" if outcome.refused else ""
+        if not self._is_over():
+            status.ready = not outcome.refused
+            status.problem = f"the kernel refused: {outcome.refused[0]}" if outcome.refused else ""
         return True
 
     def _republish(self, prepared: Prepared) -> bool:

@@ -1,6 +1,6 @@
 """The link that carries a Node's traffic to the others: which one, and its addresses.
 
-Named by the user, by name or address; else the link of the default route.
+Named by the user, by name or address, or as the way to somewhere; else the link of the default route.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from podnet.errors import UsageError
 from podnet.kernel import addresses, links, routes
 from podnet.kernel.addresses import Interface
 from podnet.kernel.links import Link
-from podnet.kernel.netlink import Netlink
+from podnet.kernel.netlink import Netlink, NetlinkError
+
+Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +42,18 @@ class Uplink:
         )
 
 
-def find(netlink: Netlink, wanted: str = "") -> Uplink:
+def find(netlink: Netlink, wanted: str = "", towards: Address | None = None) -> Uplink:
     """Return the uplink.
 
     Args:
         netlink: A socket in the Node's namespace.
         wanted: Its name or one of its addresses; "" for the default route's.
+        towards: Where it must lead, if it has no name.
 
     Raises:
         UsageError: There is no such link, or it has no address.
     """
-    link = _named(netlink, wanted) if wanted else _default(netlink)
+    link = _named(netlink, wanted) if wanted else _leading(netlink, towards)
     found = [
         a for a in addresses.of(netlink, link.index) if not a.flags & addresses.IFA_F_TENTATIVE
     ]
@@ -90,12 +93,18 @@ def _named(netlink: Netlink, wanted: str) -> Link:
     raise UsageError(f"no interface has the address {wanted}", "ip -br addr lists them")
 
 
-def _default(netlink: Netlink) -> Link:
-    index = routes.default_link(netlink)
+def _leading(netlink: Netlink, towards: Address | None) -> Link:
+    if towards is not None:
+        try:
+            index = routes.interface_towards(netlink, towards)
+        except NetlinkError as exc:
+            raise UsageError(f"no interface leads there: {exc.strerror}") from exc
+    else:
+        index = routes.default_link(netlink)
     link = links.at(netlink, index) if index else None
     if link is None:
         raise UsageError(
             "there is no default route to tell which interface reaches the other Nodes",
-            "name it: --iface",
+            "name it: --iface, or --iface-can-reach with the address of another Node",
         )
     return link

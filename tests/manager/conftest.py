@@ -111,10 +111,12 @@ class Server:
         self.close_stores()
         self.kill()
 
-    def store(self, prefix: str = "/coreos.com/network", **access: Any) -> Store:
+    def store(
+        self, prefix: str = "/coreos.com/network", *, holder: str = "", **access: Any
+    ) -> Store:
         """Return a store on it, used inside the Node."""
         given: dict[str, Any] = {"endpoints": (self.url,), "timeout": _PATIENCE} | access
-        made = self.node.run(EtcdStore, Access(**given), prefix=prefix)
+        made = self.node.run(EtcdStore, Access(**given), prefix=prefix, holder=holder)
         self._stores.callback(made.close)
         return cast("Store", Inside(self.node.run, made))
 

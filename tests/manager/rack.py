@@ -41,6 +41,7 @@ class Machine:
     store: Path
     process: "subprocess.Popen[bytes] | None" = None
     options: list[str] = field(default_factory=list)
+    subnet_at: Path | None = None
 
     @property
     def log(self) -> str:
@@ -50,7 +51,7 @@ class Machine:
     @property
     def subnet_file(self) -> Path:
         """Its subnet.env."""
-        return self.directory / "subnet.env"
+        return self.subnet_at or self.directory / "subnet.env"
 
     def start(self, *options: str) -> None:
         """Start its manager."""
@@ -78,6 +79,7 @@ class Machine:
         """Ask its manager over HTTP."""
         connection = HTTPConnection("localhost", timeout=5)
         connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(5)
         try:
             connection.sock.connect(f"{self.directory}/health.sock")
             connection.request("GET", path)
@@ -174,7 +176,7 @@ class Rack:
         """Wait until every machine has routes to all others."""
         running = [machine for machine in self.machines if machine.process]
         until(
-            lambda: all(len(m.routes()) == len(running) - 1 for m in running),
+            lambda: all(len(m.routes() or m.routes(6)) == len(running) - 1 for m in running),
             f"all routes: {[m.routes() for m in running]}",
         )
 

@@ -14,7 +14,6 @@ from podnet_manager import desired, masquerade, netconf, subnet_env
 from podnet_manager.acquire import (
     Claimant,
     Create,
-    DuplicateAddressError,
     GiveBack,
     NoSubnetError,
     Reuse,
@@ -239,14 +238,6 @@ def test_a_full_network_is_an_error_with_a_way_out() -> None:
         decide(conf(SMALL), taken, claimant(), Random(1))
 
 
-def test_another_holder_of_our_address_is_another_node() -> None:
-    own = lease("10.5.0.64/26", "10.99.0.1", hold="other")
-
-    with pytest.raises(DuplicateAddressError):
-        decide(conf(SMALL), (own,), claimant(holder="me"), Random(1))
-    assert decide(conf(SMALL), (own,), claimant(holder="other"), Random(1)) == Reuse(own)
-
-
 # -- desired state
 
 UPLINK = Uplink(
@@ -373,6 +364,18 @@ def test_rules_keep_the_kube_proxy_mark_apart_and_masquerade_the_host() -> None:
         "ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masq"
     )
     assert "ip saddr != 10.5.0.0/16 ip daddr 10.5.49.0/24 return" in table.rules["postrtg"]
+
+
+def test_every_masquerading_draws_its_port_at_random() -> None:
+    """Two DNS queries at once would otherwise get one port, and one of them no answer."""
+    read = conf('{"EnableIPv6": true, "Network": "10.5.0.0/16", "IPv6Network": "fd00:5::/48"}')
+    own = Subnets.of((ip_network("10.5.49.0/24"), ip_network("fd00:5:0:55::/64")))
+
+    made = masquerade.tables(read, own, ip_masq=True, forward=False)
+
+    rules = [rule for table in made for rule in table.rules["postrtg"] if "masquerade" in rule]
+    assert len(rules) == 4
+    assert all(rule.endswith(" masquerade fully-random") for rule in rules)
 
 
 # -- the command line

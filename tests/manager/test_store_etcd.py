@@ -464,6 +464,38 @@ def test_a_change_whose_answer_got_lost_is_known_again(server):
     assert (kv["mod_revision"], kv["version"]) == (str(updated.revision), "2")
 
 
+def test_who_finds_nobody_asks_less_and_less_often(server):
+    """Flannel's clients have filled disks with attempts (its issue 2470)."""
+    attempts: list[int] = []
+
+    def hang_up(connection: socket.socket) -> None:
+        with connection:
+            attempts.append(1)
+
+    with listening(server, hang_up) as url, pytest.raises(StoreError, match="does not answer"):
+        server.store(endpoints=(url,), timeout=1.0).snapshot()
+
+    # Pauses of 50 ms and twice as much each time, by chance at most halved: seven in a second.
+    assert 2 <= len(attempts) <= 7
+
+
+def test_who_took_a_lease_is_said_beside_it_for_as_long_as_it_lives(server):
+    """Two Nodes with one public address are one to flannel; its own keys and values stay its own."""
+    ours, theirs = server.store(holder="a"), server.store(holder="b")
+
+    lease = ours.create(HERE, OURS, ttl=LONG)
+
+    assert theirs.holder(theirs.snapshot().leases[0]) == "a"
+    assert [b64decode(kv["key"]).decode() for kv in raw(server)] == [f"{PREFIX}/subnets/{HERE.key}"]
+    updated = theirs.update(lease, THEIRS, ttl=LONG)
+    assert ours.holder(updated) == "b"
+    hold = server.ask("/v3/lease/grant", {"TTL": "86400"})["ID"]
+    put(server, f"subnets/{HERE.key}", WRITTEN["host-gw"][2], lease=hold)
+    assert ours.holder(ours.snapshot().leases[0]) == ""  # of a flanneld's
+    server.ask("/v3/lease/revoke", {"ID": updated.hold})
+    assert raw(server, f"{PREFIX}/podnet/") == []
+
+
 @contextmanager
 def lossy(server: Any) -> Iterator[tuple[str, Callable[[bytes], None]]]:
     """Give a way to etcd that loses the answer to a request, once, when it is told to."""

@@ -25,7 +25,8 @@ from podnet.kernel.netlink import (
 _NETLINK_NETFILTER = 12  # Python has no name for it
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_GETRULE, _DELRULE = _SUBSYSTEM << 8 | 7, _SUBSYSTEM << 8 | 8
+_GETCHAIN, _GETRULE, _DELRULE = _SUBSYSTEM << 8 | 4, _SUBSYSTEM << 8 | 7, _SUBSYSTEM << 8 | 8
+_CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_USERDATA = 1, 2, 3, 7
 _COMMENT = 0  # the type of libnftnl's user data
 _FAMILIES = {"inet": 1, "ip": socket.AF_INET, "ip6": socket.AF_INET6}
@@ -56,6 +57,20 @@ def of(family: str, table: str) -> list[Tag]:
         raise
     found = [attributes(message.payload, _HEADER.size) for message in messages]
     return [_tag(rule) for rule in found if as_text(rule.get(_RULE_TABLE, b"")) == table]
+
+
+def has_chain(family: str, table: str, chain: str) -> bool:
+    """Tell whether there is such a chain, with rules or without."""
+    names = text(_CHAIN_TABLE, table) + text(_CHAIN_NAME, chain)
+    body = _HEADER.pack(_FAMILIES[family], 0, 0) + names
+    try:
+        with Netlink(_NETLINK_NETFILTER) as netlink:
+            netlink.get(_GETCHAIN, body, what=f"chain {chain} of table {family} {table}")
+    except NetlinkError as exc:
+        if exc.errno in _ABSENT:
+            return False
+        raise
+    return True
 
 
 def delete(family: str, table: str, tags: Sequence[Tag]) -> None:

@@ -1,0 +1,421 @@
+"""What users of flannel complain of, made to happen here: docs/manager.md says which test is for what."""
+
+import errno
+import json
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podnet.errors import UsageError
+from podnet.kernel.netlink import Netlink
+from podnet.node import Node
+from podnet_manager import uplink
+from podnet_manager.daemon import Manager
+from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.log import Log
+from podnet_manager.node import Choices
+from podnet_manager.store import Changes
+from podnet_manager.store_sqlite import SqliteStore
+from podnet_manager.tenure import Settings
+
+pytestmark = pytest.mark.root
+
+IPV6_DONTFRAG = 62  # linux/in6.h
+VXLAN = {"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}
+HOST_GW = {"Network": "10.5.0.0/16", "Backend": {"Type": "host-gw"}}
+DUAL = {
+    "EnableIPv6": True,
+    "Network": "10.5.0.0/16",
+    "IPv6Network": "fd00:5::/48",
+    "Backend": {"Type": "vxlan"},
+}
+IPV6_ONLY = {"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fd00:5::/48"}
+ANOTHER = Attributes(public_ip=IPv4Address("10.99.0.50"), backend_type="host-gw")
+
+
+def of(rack: Any, subnet: str) -> Lease:
+    """Return the lease on a subnet."""
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        [found] = [lease for lease in store.snapshot().leases if str(lease.subnets) == subnet]
+    return found
+
+
+def give_away(rack: Any, subnet: str) -> None:
+    """Give a Node's subnet to somebody else."""
+    with closing(SqliteStore(rack.store, holder="another")) as store:
+        store.delete(of(rack, subnet))
+        assert store.create(Subnets.of((ip_network(subnet),)), ANOTHER, ttl=1000)
+
+
+def with_a_pod(machine: Any) -> str:
+    """Give a machine an address in its subnet, and return it."""
+    address = machine.subnet().replace(".0/24", ".2")
+    machine.sh(
+        f"ip link add pods type bridge; ip link set pods up; ip addr add {address}/24 dev pods"
+    )
+    return str(address)
+
+
+# -- hardware addresses: 7, devices: 8, MTU: 10
+
+
+def test_a_hardware_address_outlives_a_reboot(rack, until) -> None:
+    one, two = rack.up(2, VXLAN)
+    mac, subnet, seen = one.mac("flannel.1"), one.subnet(), two.overlay()
+
+    one.stop(signal.SIGKILL)
+    one.sh("ip link del flannel.1")
+    one.subnet_file.unlink()
+    one.start()
+    until(one.is_ready, "ready again")
+
+    assert (one.mac("flannel.1"), one.subnet()) == (mac, subnet)
+    assert two.overlay() == seen
+
+
+def test_a_new_hardware_address_is_published_and_the_others_follow(rack, until) -> None:
+    one, two = rack.up(2, VXLAN)
+    old = one.mac("flannel.1")
+
+    one.stop()
+    one.sh(f"ip link del flannel.1; rm {one.directory}/state/flannel.1.mac")
+    one.start()
+    until(one.is_ready, "ready again")
+
+    new = one.mac("flannel.1")
+    assert new != old
+    until(lambda: new in str(two.overlay()) and old not in str(two.overlay()), "the other follows")
+
+
+def test_a_device_that_went_down_and_up_has_all_its_routes(rack, until) -> None:
+    one = rack.up(3, DUAL)[0]
+    before = one.routes(), one.routes(6)
+
+    one.sh("for d in flannel.1 flannel-v6.1; do ip link set $d down; ip link set $d up; done")
+
+    until(lambda: (one.routes(), one.routes(6)) == before, "the routes are back")
+
+
+def test_the_mtu_follows_the_uplink(rack, until) -> None:
+    one, _ = rack.up(2, VXLAN)
+    assert "FLANNEL_MTU=1450\n" in one.subnet_file.read_text()
+
+    one.sh("ip link set eth0 mtu 1400")
+
+    until(lambda: "FLANNEL_MTU=1350\n" in one.subnet_file.read_text(), "subnet.env says so")
+    assert "mtu 1350" in one.sh("ip link show flannel.1")
+
+
+def reaches(here: str, there: str, size: int) -> bool:
+    """Tell whether one UDP packet of that size arrives whole: the port that is closed says so."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.setsockopt(socket.IPPROTO_IPV6, IPV6_DONTFRAG, 1)
+        client.bind((here, 0))
+        client.connect((there, 9))
+        try:
+            client.send(bytes(size - 48))
+            client.recv(1)
+        except OSError as exc:
+            return exc.errno == errno.ECONNREFUSED
+    return False
+
+
+def test_a_packet_as_large_as_subnet_env_says_fits_over_an_ipv6_underlay(rack) -> None:
+    one, two = rack.up(2, DUAL)
+    [mtu] = [
+        int(line.partition("=")[2])
+        for line in one.subnet_file.read_text().split()
+        if line.startswith("FLANNEL_MTU")
+    ]
+    here, there = (
+        m.sh("ip -6 -br addr show flannel-v6.1 scope global").split()[2].partition("/")[0]
+        for m in (one, two)
+    )
+
+    assert one.node.run(reaches, here, there, mtu)
+    assert not one.node.run(reaches, here, there, mtu + 1)
+
+
+def test_ipv6_alone_is_a_network(rack) -> None:
+    one, two = rack.up(2, IPV6_ONLY | {"Backend": {"Type": "host-gw"}})
+
+    [(_, via)] = one.routes(6).items()
+    assert via == f"fd99::{two.number} eth0"
+    assert "FLANNEL_SUBNET" not in one.subnet_file.read_text()
+
+
+# -- stale and foreign state: 3
+
+
+def test_what_others_set_on_the_device_stays_and_an_old_lease_s_address_goes(rack, until) -> None:
+    one, _ = rack.up(2, VXLAN)
+    own = one.subnet().replace("/24", "/32")
+
+    one.sh("ip addr add 192.0.2.9/32 dev flannel.1; ip addr add 10.5.251.0/32 dev flannel.1")
+
+    def addresses() -> set[str]:
+        shown = json.loads(one.sh("ip -4 -j addr show flannel.1"))[0]["addr_info"]
+        return {f"{a['local']}/{a['prefixlen']}" for a in shown}
+
+    until(lambda: addresses() == {own, "192.0.2.9/32"}, "only the old lease's is gone")
+
+
+def test_a_subnet_that_was_a_peer_s_is_no_route_once_it_is_ours(rack, until) -> None:
+    """The stale route would win against the bridge's, or stand in its way (flannel#1546)."""
+    one, two = rack.up(2, VXLAN)
+    theirs, ours = two.subnet(), one.subnet()
+    two.stop(signal.SIGKILL)
+    one.stop(signal.SIGKILL)
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        for subnet in (theirs, ours):
+            store.delete(of(rack, subnet))
+    one.subnet_file.write_text(f"FLANNEL_SUBNET={theirs.replace('.0/24', '.1/24')}\n")
+
+    one.start()
+    until(lambda: one.is_ready() and one.subnet() == theirs, "the peer's subnet is ours")
+
+    assert one.routes() == {}
+    assert one.overlay() == []
+
+
+# -- which interface: 12
+
+
+@pytest.fixture
+def two_uplinks():
+    with Node.in_memory("two") as node:
+        node.run(_two_uplinks)
+        yield node
+
+
+def _two_uplinks() -> None:
+    script = """
+        ip link add nat0 type veth peer name nat1; ip link add lan0 type veth peer name lan1
+        for d in lo nat0 nat1 lan0 lan1; do ip link set $d up; done
+        ip addr add 10.0.2.15/24 dev nat0; ip addr add 192.168.56.11/24 dev lan0
+    """
+    subprocess.run(["sh", "-ec", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "towards", "found"),
+    [
+        ("", None, "nat0"),
+        ("lan0", None, "lan0"),
+        ("192.168.56.11", None, "lan0"),
+        ("", "192.168.56.12", "lan0"),
+        ("", "8.8.8.8", "nat0"),
+    ],
+)
+def test_the_interface_is_the_one_that_was_meant(two_uplinks, wanted, towards, found) -> None:
+    """Vagrant's first interface has the same address everywhere."""
+
+    def find() -> str:
+        with Netlink() as netlink:
+            return uplink.find(netlink, wanted, ip_address(towards) if towards else None).name
+
+    two_uplinks.run(_route, "ip route add default via 10.0.2.2")
+    assert two_uplinks.run(find) == found
+
+
+def _route(script: str) -> None:
+    subprocess.run(script.split(), check=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "towards", "said"),
+    [
+        ("", None, "--iface"),
+        ("eth7", None, "no interface eth7"),
+        ("10.0.2.16", None, "no interface has the address"),
+        ("", "8.8.8.8", "no interface leads there: route to 8.8.8.8: Network is unreachable"),
+        ("nat1", None, "no address that other Nodes could use"),
+    ],
+)
+def test_an_interface_that_cannot_be_is_refused_in_words(
+    two_uplinks, wanted, towards, said
+) -> None:
+    def find() -> None:
+        with Netlink() as netlink:
+            uplink.find(netlink, wanted, ip_address(towards) if towards else None)
+
+    with pytest.raises(UsageError, match=said):
+        two_uplinks.run(find)
+
+
+# -- masquerading: 13, forwarding: 14
+
+
+def seen_from(caller: Any, source: str, callee: Any, address: str) -> str:
+    """Return which source address arrives, with a connection from *source* to *address*."""
+    with callee.node.run(socket.create_server, (address, 0)) as server:
+        server.settimeout(10)
+        where = server.getsockname()
+        with (
+            ThreadPoolExecutor(1) as pool,
+            caller.node.run(socket.create_connection, where, 10, (source, 0)),
+            pool.submit(server.accept).result()[0] as accepted,
+        ):
+            return str(accepted.getpeername()[0])
+
+
+def test_masquerading_hides_pods_from_the_world_and_from_nobody_else(rack) -> None:
+    one, two = rack.up(2, VXLAN, "--ip-masq")
+    world = rack.machine()
+    pod, other = with_a_pod(one), with_a_pod(two)
+    world.sh(f"ip route add {one.subnet()} via 10.99.0.1")
+
+    assert seen_from(one, pod, two, other) == pod
+    assert seen_from(one, pod, world, "10.99.0.3") == "10.99.0.1"
+    assert seen_from(world, "10.99.0.3", one, pod) == "10.99.0.3"  # flannel#734
+    # A Node's own calls come from its subnet, so that the answer finds the tunnel (flannel#318).
+    assert seen_from(one, "10.99.0.1", two, other) == one.subnet().replace("/24", "")
+
+
+def test_rules_follow_the_lease_to_another_subnet(rack, until) -> None:
+    one, _ = rack.up(2, VXLAN, "--ip-masq")
+    old = one.subnet()
+
+    give_away(rack, old)
+    until(lambda: one.is_ready() and one.subnet() != old, "another subnet")
+
+    def rules() -> str:
+        return str(one.sh("nft list table ip flannel-ipv4"))
+
+    until(lambda: one.subnet() in rules() and old not in rules(), "the rules are the new one's")
+
+
+def test_forwarding_works_where_docker_drops(rack, until) -> None:
+    if not Path("/usr/sbin/iptables").exists():
+        pytest.skip("iptables is missing: apt-get install iptables")
+    one, two = rack.up(2, VXLAN)
+    world = rack.machine()
+    pod = with_a_pod(two)
+    one.sh("sysctl -qw net.ipv4.ip_forward=1")
+    world.sh(f"ip route add {two.subnet()} via 10.99.0.1")
+    one.sh("iptables -P FORWARD DROP")
+
+    until(lambda: one.sh("iptables -S FORWARD").count("10.5.0.0/16") == 2, "the rules are there")
+    assert world.answers(pod)
+
+    one.sh("iptables -F FORWARD")
+    until(lambda: one.sh("iptables -S FORWARD").count("10.5.0.0/16") == 2, "they are back")
+    one.stop()
+    one.start("--cleanup")
+    assert one.process.wait(20) == 0
+    one.process = None
+    assert one.sh("iptables -S FORWARD") == "-P FORWARD DROP\n"
+
+
+# -- starting too early: 1; two of a kind
+
+
+def test_a_manager_waits_for_a_configuration_and_says_what_is_wrong_with_one(rack, until) -> None:
+    machine = rack.machine()
+    machine.start()
+    until(lambda: "no network configuration" in machine.ask("/readyz")[1], "it is missed")
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        store.set_config(b'{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}')
+        until(lambda: '"udp" is no backend' in machine.ask("/readyz")[1], "it is refused")
+
+        store.set_config(json.dumps(VXLAN).encode())
+
+    until(machine.is_ready, "it is taken")
+
+
+def test_a_subnet_env_that_cannot_be_written_is_no_readiness(rack, until) -> None:
+    (rack.directory / "net-conf.json").write_text(json.dumps(HOST_GW))
+    machine = rack.machine()
+    run = machine.directory / "run"
+    run.write_text("a file, no directory")
+    machine.subnet_at = run / "subnet.env"
+
+    machine.start("--net-config", str(rack.directory / "net-conf.json"))
+
+    until(lambda: "cannot write" in machine.ask("/readyz")[1], "the reason is said")
+    run.unlink()
+    until(machine.is_ready, "it is written")
+    assert machine.subnet_at.exists()
+
+
+def test_one_manager_a_node(rack) -> None:
+    (one,) = rack.up(1, VXLAN)
+    first, one.process = one.process, None
+
+    one.start("--cleanup")
+    assert one.process.wait(20) == 1
+
+    one.process = first
+    assert "another podnet-manager runs on this Node" in one.log
+    assert one.is_ready()
+
+
+def test_a_node_that_leaves_for_good_gives_its_lease_back(rack, until) -> None:
+    one, two = rack.up(2, VXLAN)
+    subnet = one.subnet()
+    one.stop()
+
+    one.start("--release")
+    assert one.process.wait(20) == 0
+    one.process = None
+
+    assert not one.subnet_file.exists()
+    assert subnet in one.log.splitlines()[-1]
+    until(lambda: two.routes() == {}, "the other lets go of it")
+
+
+def test_a_listener_that_dies_is_missed(rack, until) -> None:
+    moods = [ZeroDivisionError("moody")]
+
+    class Moody(SqliteStore):
+        """A store that fails once in a way that nobody expects."""
+
+        def changes(self, *args: Any, **named: Any) -> Changes:
+            """Fail, or do as ever."""
+            if moods:
+                raise moods.pop()
+            return super().changes(*args, **named)
+
+    machine = rack.machine()
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        store.set_config(json.dumps(HOST_GW).encode())
+    settings = Settings(
+        choices=Choices(iface="eth0", forward=False, state=machine.directory / "state"),
+        holder="m",
+        subnet_file=machine.subnet_file,
+        resync=1,
+    )
+    said: list[str] = []
+
+    class Heard(Log):
+        """A log that is read."""
+
+        def say(self, event: str, **facts: object) -> None:
+            """Say something to the test."""
+            said.append(f"{event} {facts}")
+
+    manager = Manager(settings, lambda: Moody(rack.store, holder="m"), Heard())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(machine.node.run, manager.run)
+        try:
+            until(lambda: any("cannot be listened to" in line for line in said), "it is said")
+            until(lambda: manager.status.ready, "it is listened to again")
+        finally:
+            manager.stop()
+            running.result()
+
+
+def test_a_client_that_asks_nothing_keeps_nobody_waiting(rack, until) -> None:
+    (one,) = rack.up(1, HOST_GW)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(f"{one.directory}/health.sock")
+
+        assert one.ask("/healthz") == (200, "alive\n")
