@@ -61,6 +61,10 @@ class Manager:
     def stop(self) -> None:
         """End :meth:`run`; the data path stays."""
         self._stopped.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look whether there is something to do."""
         self._events.put(None)
 
     def run(self) -> None:
@@ -84,6 +88,8 @@ class Manager:
         store = self._open_store()
         try:
             text = store.config()
+            if text is None and self._settings.initial:
+                store.set_config(text := self._settings.initial)
             if text is None:
                 raise StoreError("there is no network configuration in the lease store yet")
             conf = netconf.parse(text)

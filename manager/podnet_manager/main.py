@@ -16,6 +16,7 @@ from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
 from podnet_manager import acquire, health, netconf, node
+from podnet_manager.clock import Clock
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
 from podnet_manager.node import Choices
@@ -41,17 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(asked: argparse.Namespace) -> None:
     log = Log(as_json=asked.log_format == "json")
-    holder = _identity(asked.state_dir)
-    open_store = _store(asked, holder)
-    if asked.net_config:
-        _configure(open_store, asked.net_config)
-    manager = Manager(_settings(asked, holder), open_store, log)
+    holder, clock = _identity(asked.state_dir), _clock(asked.clock_file)
+    manager = Manager(_settings(asked, holder, clock), _store(asked, holder, clock), log)
 
     def stop(_: int, __: FrameType | None) -> None:
         manager.stop()
 
+    def set_clock(_: int, __: FrameType | None) -> None:
+        clock.set()
+        manager.wake()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, set_clock)
     with health.serving(manager.status, asked.health):
         manager.run()
 
@@ -68,24 +71,26 @@ def _choices(asked: argparse.Namespace) -> Choices:
     )
 
 
-def _settings(asked: argparse.Namespace, holder: str) -> Settings:
+def _settings(asked: argparse.Namespace, holder: str, clock: Clock) -> Settings:
     return Settings(
         choices=_choices(asked),
+        initial=_initial(asked.net_config) if asked.net_config else b"",
         holder=holder,
+        clock=clock,
         subnet_file=asked.subnet_file,
         ttl=asked.lease_ttl,
         resync=asked.resync,
     )
 
 
-def _store(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
+def _store(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], Store]:
     if asked.etcd_endpoints:
-        return _etcd(asked, holder)
+        return _etcd(asked, holder, clock)
     path: Path = asked.store
-    return lambda: SqliteStore(path, holder=holder)
+    return lambda: SqliteStore(path, holder=holder, clock=clock.now)
 
 
-def _etcd(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
+def _etcd(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], Store]:
     from podnet_manager.gateway import Access  # noqa: PLC0415  TLS and HTTP, which few need
     from podnet_manager.store_etcd import EtcdStore  # noqa: PLC0415
 
@@ -98,20 +103,24 @@ def _etcd(asked: argparse.Namespace, holder: str) -> Callable[[], Store]:
         password=os.environ.get(_PASSWORD, ""),
     )
     prefix: str = asked.etcd_prefix
-    return lambda: EtcdStore(access, prefix=prefix, holder=holder)
+    return lambda: EtcdStore(access, prefix=prefix, holder=holder, clock=clock.now)
 
 
-def _configure(open_store: Callable[[], Store], path: Path) -> None:
-    """Put the configuration in the store, if it has none; refuse one that is wrong."""
+def _initial(path: Path) -> bytes:
+    """Return the configuration for a store that has none; refuse one that is wrong."""
     try:
         text = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     netconf.parse(text)
-    store = open_store()
-    if store.config() is None:
-        store.set_config(text)
-    store.close()
+    return text
+
+
+def _clock(path: Path | None) -> Clock:
+    try:
+        return Clock(path)
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"--clock-file {path}: {exc}", "a number of seconds") from exc
 
 
 def _identity(directory: Path) -> str:
@@ -157,7 +166,7 @@ def _clean_up(asked: argparse.Namespace) -> None:
         asked.subnet_file.unlink(missing_ok=True)
         if asked.release:
             who = node.identity(netlink, _choices(asked))
-            store = _store(asked, "")()
+            store = _store(asked, "", Clock())()
             given_back = acquire.release(store, who)
             store.close()
             Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))
@@ -246,6 +255,12 @@ def _parser() -> argparse.ArgumentParser:
         default=DAY,
         metavar="SECONDS",
         help="how long a lease lasts without renewal (default: a day)",
+    )
+    add(
+        "--clock-file",
+        type=Path,
+        metavar="FILE",
+        help="how many seconds the clock of leases is ahead, read again at SIGHUP: for tests",
     )
     add(
         "--resync",

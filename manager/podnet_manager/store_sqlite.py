@@ -18,6 +18,7 @@ from podnet_manager.store import Change, Changes, CompactedError, Snapshot, Stor
 _BUSY_SECONDS = 10
 # How often somebody who waits looks whether the file has changed.
 _GLANCE = 0.05
+_RETRY = 0.005
 _REMEMBERED = 20_000  # changes; who missed more takes a new snapshot
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS config (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL);
@@ -48,10 +49,9 @@ class SqliteStore:
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
             # A lease that a power failure forgets is taken again; fsync is 5 ms each time.
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_SCHEMA)
+            _prepare(self._db)
         self._path = path
 
     def close(self) -> None:
@@ -233,6 +233,24 @@ def _lease(row: _Row) -> Lease | None:
     return Lease(
         subnets=subnets, attributes=attributes, revision=revision, hold=hold, expires=expires
     )
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables.
+
+    Many may come first at once, and where the kind of journal changes SQLite waits for nobody.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(_SCHEMA)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY)
+        else:
+            return
 
 
 @contextmanager

@@ -6,7 +6,7 @@ One thread works here; who listens to the store and to the kernel only tells it.
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -14,6 +14,7 @@ from podnet.errors import PodnetError
 from podnet.kernel.monitor import ANY_LINK
 from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
+from podnet_manager.clock import Clock
 from podnet_manager.lease import Lease
 from podnet_manager.log import Log
 from podnet_manager.netconf import NetConf
@@ -35,6 +36,8 @@ class Settings:
 
     Attributes:
         choices: What the Node was told about itself.
+        initial: The configuration for a store that has none.
+        clock: By which leases are kept.
         holder: What its leases are held by, where the store tells.
         subnet_file: subnet.env.
         ttl: Seconds that a lease lasts without renewal.
@@ -42,6 +45,8 @@ class Settings:
     """
 
     choices: Choices
+    initial: bytes = b""
+    clock: Clock = field(default_factory=Clock)
     holder: str = ""
     subnet_file: Path = Path("/run/flannel/subnet.env")
     ttl: float = DAY
@@ -114,11 +119,11 @@ class Tenure:
         """Keep the kernel as the leases say, until the lease is lost or the manager stops."""
         next_look = time.monotonic() + self._settings.resync
         while not stopped():
-            due = min(next_look, self._renewal)
-            happened = _gathered(events, due - time.monotonic())
+            renewal = self._renewal - self._settings.clock.steady()
+            happened = _gathered(events, min(next_look - time.monotonic(), renewal))
             self._status.beat = time.monotonic()
             news = [self._takes(event) for event in happened]  # all of them, then any
-            if self._renewal <= time.monotonic() and not self._renew():
+            if self._renewal <= self._settings.clock.steady() and not self._renew():
                 return
             if not self._holds():
                 return
@@ -173,7 +178,8 @@ class Tenure:
         try:
             renewed = self._store.renew(self._lease, ttl=self._settings.ttl)
         except StoreError as exc:
-            self._renewal = time.monotonic() + min(_LONGEST_PAUSE, self._settings.ttl / 10)
+            pause = min(_LONGEST_PAUSE, self._settings.ttl / 10)
+            self._renewal = self._settings.clock.steady() + pause
             self._log.say("the lease could not be renewed", reason=exc)
             if self._is_over():
                 reason = (
@@ -190,12 +196,12 @@ class Tenure:
         return True
 
     def _kept_until(self, seconds: float) -> None:
-        now = time.monotonic()
+        now = self._settings.clock.steady()
         self._renewal, self._end = now + seconds / _RENEWALS_PER_TTL, now + seconds
 
     def _is_over(self) -> bool:
         """Tell whether the lease has ended for want of a store; it may be somebody else's by now."""
-        return not self._lease.is_reservation and self._end < time.monotonic()
+        return not self._lease.is_reservation and self._end < self._settings.clock.steady()
 
     def _look(self, *, rules: bool) -> bool:
         """Compare the kernel with the leases; false when the lease is lost."""

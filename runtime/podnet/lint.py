@@ -13,12 +13,13 @@ from pathlib import Path
 
 import yaml
 
-from podnet import confdir, conflist_schema, shapes
+from podnet import confdir, conflist_schema, positions, shapes
 from podnet.cni.config import LIST_KEYS, Network, PluginConfig
 from podnet.cni.wire import Fields
 from podnet.confdir import BadFileError
 from podnet.description import Catalogue, Description
 from podnet.errors import PodnetError, UsageError
+from podnet.positions import Place, Where
 from podnet.shapes import Shape
 
 #: Plugins that do nothing for a pod unless a capability argument reaches them.
@@ -59,10 +60,6 @@ class Finding:
         place = f":{self.line}:{self.column}" if self.line else ""
         hint = f"\n  {self.hint}" if self.hint else ""
         return f"{self.path}{place}: {self.severity}: {self.message}{hint}"
-
-
-_Place = tuple[int, int]
-_Where = tuple[str | int, ...]
 
 
 def lint(path: Path, catalogue: Catalogue) -> list[Finding]:
@@ -107,22 +104,18 @@ class _File:
     """
 
     path: Path
-    places: Mapping[_Where, _Place]
+    places: Mapping[Where, Place]
 
     @classmethod
     def read(cls, path: Path) -> "_File":
-        """Find the places: JSON is a dialect of YAML, whose reader keeps them; but for tabs."""
-        found: dict[_Where, _Place] = {}
+        """Find the places."""
         try:
-            top = yaml.compose(path.read_text().replace("\t", " "), Loader=yaml.SafeLoader)
+            return cls(path, positions.of(path.read_text()))
         except (yaml.YAMLError, UnicodeDecodeError):  # findings go without a place
-            return cls(path, found)
-        if top is not None:
-            _walk(top, (), found)
-        return cls(path, found)
+            return cls(path, {})
 
     def finding(
-        self, where: _Where, message: str, hint: str = "", severity: Severity = Severity.WARNING
+        self, where: Where, message: str, hint: str = "", severity: Severity = Severity.WARNING
     ) -> Finding:
         """Return a finding at the value *where*."""
         line, column = self.places.get(where, (0, 0))
@@ -130,40 +123,22 @@ class _File:
             path=self.path, line=line, column=column, severity=severity, message=message, hint=hint
         )
 
-    def plugin(self, index: int) -> _Where:
+    def plugin(self, index: int) -> Where:
         """Return where a plugin's object is; in no place if it is a sibling's file."""
         of_list = ("plugins", index) in self.places or self.path.suffix == ".conflist"
         return ("plugins", index) if of_list else ()
 
-    def spelled(self, at: _Where, key: str) -> str:
+    def spelled(self, at: Where, key: str) -> str:
         """Return how the file spells *key* of the object *at*: its case is no matter."""
         folded, depth = key.casefold(), len(at)
         below = (str(w[depth]) for w in self.places if len(w) == depth + 1 and w[:depth] == at)
         return next((name for name in below if name.casefold() == folded), key)
 
 
-def _walk(node: yaml.Node, where: _Where, found: dict[_Where, _Place]) -> None:
-    found.setdefault(where, _place(node))
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*where, str(key.value))
-            if inner in found:
-                found[("twice", *inner)] = _place(key)
-            found[inner] = _place(key)
-            _walk(value, inner, found)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*where, index), found)
-
-
-def _place(node: yaml.Node) -> _Place:
-    return node.start_mark.line + 1, node.start_mark.column + 1
-
-
 def _keys(file: _File) -> Iterator[Finding]:
     """Keys that stand twice, and keys that a list does not have."""
     for where in file.places:
-        if where[:1] == ("twice",):
+        if where[:1] == (positions.TWICE,):
             yield file.finding(where, f"the key {where[-1]} stands twice: the last counts")
         elif len(where) == 1 and file.path.suffix == ".conflist" and where[0] not in LIST_KEYS:
             near = difflib.get_close_matches(str(where[0]), LIST_KEYS, n=1)
@@ -195,7 +170,7 @@ def _plugins(file: _File, network: Network) -> Iterator[Finding]:
         yield from _role(file, (*at, "type"), plugin)
 
 
-def _role(file: _File, where: _Where, plugin: PluginConfig) -> Iterator[Finding]:
+def _role(file: _File, where: Where, plugin: PluginConfig) -> Iterator[Finding]:
     needed = NEEDED_CAPABILITIES.get(plugin.type)
     static = "runtimeConfig" in plugin.config or "ingressRate" in plugin.config
     if needed and needed not in plugin.capabilities and not static:
@@ -221,7 +196,7 @@ def _chain(file: _File, network: Network, catalogue: Catalogue) -> Iterator[Find
 
 
 def _described(
-    file: _File, where: _Where, plugin: str, catalogue: Catalogue
+    file: _File, where: Where, plugin: str, catalogue: Catalogue
 ) -> Generator[Finding, None, Description | None]:
     try:
         return catalogue.get(plugin)
@@ -233,7 +208,7 @@ def _described(
 
 
 def _keys_of(
-    file: _File, at: _Where, plugin: PluginConfig, made: Mapping[str, object]
+    file: _File, at: Where, plugin: PluginConfig, made: Mapping[str, object]
 ) -> Iterator[Finding]:
     """What a plugin's own schema says of its object; the runtime's keys are somebody else's."""
     own = {k: v for k, v in plugin.config.items() if k not in plugin.reserved_keys}

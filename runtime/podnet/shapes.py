@@ -15,9 +15,18 @@ from podnet.cni.wire import Fields
 
 Where = tuple[str | int, ...]
 _DEEPEST = 16
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 _WORDS = {
     "string": "a string",
     "integer": "a whole number",
+    "number": "a number",
     "boolean": "true or false",
     "array": "a list",
     "object": "an object",
@@ -99,22 +108,25 @@ class Problem:
     harmless: bool = False
 
 
-def check(value: object, shape: Shape, where: Where = (), name: str = "") -> Iterator[Problem]:
+def check(
+    value: object, shape: Shape, where: Where = (), name: str = "", *, whole: str = "the plugin"
+) -> Iterator[Problem]:
     """Yield what is wrong with *value*.
 
     Args:
         value: A value of parsed JSON.
         shape: What it may be.
         where: Its path, for the problems.
-        name: What it is called in messages.
+        name: What it is called in messages, before its keys.
+        whole: And what, where that is nothing.
     """
     if value is None:
         return
     if not _is_a(value, shape.kind):
         wanted = _WORDS.get(shape.kind, shape.kind)
-        yield Problem(where, f"{name} must be {wanted}, not {wire.shown(value)}")
+        yield Problem(where, f"{name or whole} must be {wanted}, not {wire.shown(value)}")
     elif isinstance(value, dict):
-        yield from _check_object(value, shape, where, name)
+        yield from _check_object(value, shape, where, name, whole)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             if shape.members:
@@ -124,23 +136,13 @@ def check(value: object, shape: Shape, where: Where = (), name: str = "") -> Ite
 
 
 def _is_a(value: object, kind: str) -> bool:
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, list)
-        case "object":
-            return isinstance(value, dict)
-        case _:  # a word that we do not know forbids nothing
-            return True
+    if kind not in _TYPES:  # a word that we do not know forbids nothing
+        return True
+    return isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "boolean")
 
 
 def _check_object(
-    value: Mapping[str, object], shape: Shape, where: Where, name: str
+    value: Mapping[str, object], shape: Shape, where: Where, name: str, whole: str
 ) -> Iterator[Problem]:
     fields = Fields(value, name)
     for key in shape.required:
@@ -151,21 +153,21 @@ def _check_object(
         if isinstance(known, Shape):
             yield from check(item, known, (*where, key), fields.path(key))
         elif shape.is_closed:
-            yield _unknown(key, list(shape.keys), (*where, key), name)
+            yield _unknown(key, list(shape.keys), (*where, key), name or whole)
 
 
 def _unknown(key: str, known: list[str], where: Where, name: str) -> Problem:
     folded = {one.casefold(): one for one in known}
     near = difflib.get_close_matches(key.casefold(), folded, n=1)
     hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(sorted(known))}"
-    return Problem(where, f"{name or 'the plugin'} has no key {key}", hint, harmless=True)
+    return Problem(where, f"{name} has no key {key}", hint, harmless=True)
 
 
 def _check_scalar(value: object, shape: Shape, where: Where, name: str) -> Iterator[Problem]:
     if shape.choices and value not in shape.choices:
         wanted = " or ".join(wire.dumps(choice) for choice in shape.choices)
         yield Problem(where, f"{name} must be {wanted}, not {wire.shown(value)}")
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if shape.least is not None and value < shape.least:
             yield Problem(where, f"{name} must be at least {shape.least}, not {value}")
         if shape.most is not None and value > shape.most:

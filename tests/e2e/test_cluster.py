@@ -1,10 +1,15 @@
 """Clusters as a person meets them: Nodes, managers and pods that reach each other; faults and repair."""
 
+import json
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from podnet.kernel import namespaces, worlds
 
 
 def podnet_probe(podnet: Any) -> Any:
@@ -131,3 +136,94 @@ def test_a_cluster_that_cannot_become_ready_is_taken_down_again(podnet) -> None:
     assert "is not ready" in said
     assert podnet.json("cluster", "list")["items"] == []
     assert podnet.json("node", "list")["items"] == []
+
+
+FILE = """
+nodes: [{name: a, labels: {zone: west}}, {name: b}]
+pods: [{name: web}]
+steps:
+  - probe:
+  - cut: b
+  - probe: {expect: not all}
+  - restore: b
+  - probe: {within: 30}
+"""
+
+
+def test_a_file_brings_up_a_cluster_and_its_pods_and_lets_things_happen(podnet, tmp_path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(FILE)
+
+    said = podnet("cluster", "up", path).stderr
+
+    assert said.index("2 pods in") < said.index("cluster cluster is ready")
+    assert said.index("step 2: cut b") < said.index("step 5: probe") < said.rindex("probes came")
+    items = podnet.json("cluster", "inspect")["items"]
+    assert [item["labels"] for item in items] == [{"zone": "west"}, {}]
+    assert [pod["name"] for pod in podnet.json("--node", "b", "list")["items"]] == ["web"]
+
+    path.write_text(FILE.partition("steps:")[0] + "steps: [{cut: b}, {probe: {within: 0}}]\n")
+    said = podnet("cluster", "play", path, status=1).stderr
+    assert "error: step 2, probe 0: " in said
+    assert "did not come back" in said
+    podnet("cluster", "up", path, "--nodes", "2", status=2)
+    podnet("cluster", "down")
+
+
+def test_a_mistake_in_a_file_is_told_with_its_place_and_nothing_is_made(podnet, tmp_path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("nodes: 2\nbakend: vxlan\n")
+
+    said = podnet("cluster", "up", path, status=2).stderr
+
+    assert f"{path}:2:1: a cluster's file has no key bakend" in said
+    assert podnet.json("node", "list")["items"] == []
+    assert json.loads(podnet("cluster", "schema").stdout)["title"] == "podnet cluster"
+
+
+def test_a_store_without_its_program_is_missing_and_nothing_is_left(podnet, tmp_path) -> None:
+    said = podnet("cluster", "up", "--store", "etcd", status=7, env={"PATH": str(tmp_path)}).stderr
+
+    assert "apt-get install etcd-server" in said
+    assert podnet.json("cluster", "list")["items"] == []
+    assert podnet.json("node", "list")["items"] == []
+
+
+def test_gc_removes_a_cluster_whose_up_was_killed_and_no_other(podnet, node) -> None:
+    podnet("cluster", "up", "--name", "whole", "--nodes", "1")
+    up = podnet.start("cluster", "up", "--name", "half", "--nodes", "30")
+    _eventually(lambda: node.run(_nodes), lambda names: "half-n2" in names)
+    up.kill()
+    up.communicate()
+
+    assert "removed cluster half (it was not made to its end)" in podnet("gc").stdout
+    assert [item["name"] for item in podnet.json("cluster", "list")["items"]] == ["whole"]
+    assert set(node.run(_nodes)) == {"whole-n1", "whole-underlay"}
+    assert "nothing to remove" in podnet("gc").stderr
+    podnet("cluster", "down", "whole")
+
+
+def _nodes() -> list[str]:
+    directory = Path("/run/podnet/nodes")
+    return [path.name for path in directory.iterdir()] if directory.is_dir() else []
+
+
+def test_a_cluster_ends_with_the_process_that_it_was_made_for(podnet, node) -> None:
+    owner = subprocess.Popen(["sleep", "1000"])
+    environment = {"PODNET_OWNER": str(owner.pid)}
+    podnet("cluster", "up", "--nodes", "1", "--store", "etcd", env=environment)
+    inside = node.run(_inside, "n1", "cluster-store")
+    assert len(inside) == 2
+
+    owner.kill()
+    owner.wait()
+
+    _eventually(lambda: podnet.json("cluster", "list")["items"], lambda items: items == [])
+    assert node.run(_nodes) == []
+    assert [pid for pid in inside if Path(f"/proc/{pid}/root").exists()] == []
+
+
+def _inside(*names: str) -> list[int]:
+    """Return the processes of some Nodes."""
+    pins = [f"/run/podnet/nodes/{name}/uts" for name in names]
+    return worlds.processes(*map(namespaces.identity, pins))

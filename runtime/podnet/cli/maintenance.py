@@ -1,7 +1,9 @@
 """Commands about podnet itself: gc, version."""
 
+import os
 import platform
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from podnet.cli import failures
 from podnet.cli.output import Form, FormOption, document, write
 from podnet.cli.session import Session
+from podnet.cluster.clusters import Clusters
 from podnet.cni.versions import RELEASED
 from podnet.reconcile import reconcile
 
@@ -24,6 +27,9 @@ def gc(
     """Remove what a crash left behind, and what plugins keep for attachments that are gone."""
     session: Session = context.obj
     report = reconcile(session.pods, session.networks(), foreign=foreign)
+    known = Clusters.here(os.environ)
+    for name in known.abandoned():
+        report.attempt(f"cluster {name} (it was not made to its end)", partial(known.down, name))
     for removed in report.removed:
         write(f"removed {removed}\n")
     status = 0

@@ -82,17 +82,18 @@ def bandwidth(text: str) -> dict[str, object]:
             raise UsageError(
                 f"--bandwidth {text}: no limit {key!r}", "it reads like ingress=10M,egress=5M"
             )
-        limits[name] = _rate(value, text)
+        limits[name] = rate(value, f"--bandwidth {text}")
     for direction in ("ingress", "egress"):
         if f"{direction}Rate" in limits:
             limits.setdefault(f"{direction}Burst", _LARGEST_BURST)
     return limits
 
 
-def _rate(value: str, option: str) -> int:
+def rate(value: str, option: str) -> int:
+    """Read ``10M``, in bits per second."""
     match = _RATE.fullmatch(value)
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"--bandwidth {option}: {value!r} is not a rate", "500k, 10M or 1G")
+        raise UsageError(f"{option}: {value!r} is not a rate", "500k, 10M or 1G")
     return int(match[1]) * _UNITS[match[2].lower()]
 
 

@@ -8,15 +8,17 @@ of the store's Node (``@store``) it is etcd.
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from podnet.cluster import clusters as room
-from podnet.cluster import etcd, managers, underlay
-from podnet.cluster.clusters import Clusters
+from podnet.cluster import etcd, impairment, managers, underlay, workload
+from podnet.cluster.clusters import Clusters, Say
 from podnet.cluster.record import Cluster, Member
 from podnet.errors import PodnetError, UsageError
+from podnet.kernel import links, routes
+from podnet.kernel.netlink import Netlink
 
 _GLANCE = 0.01
 _PATIENCE = 5.0
@@ -111,6 +113,154 @@ def restart(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
     start(clusters, node, patience=patience)
 
 
+def reboot(
+    clusters: Clusters, node: str, *, patience: float = 60.0, say: Say = lambda _: None
+) -> None:
+    """Reboot a Node: its network, /run and processes are gone, then it comes back, and its pods.
+
+    /var/lib is as it was.  Pods are made anew, as a kubelet does: what is on record of the old
+    ones is cleaned up first.
+
+    Raises:
+        UsageError: The Node is in no cluster.
+        PodnetError: It does not come back, or a pod does not.
+    """
+    cluster, member = clusters.of(node)
+    with clusters.nodes.open(member.name) as before:
+        pods = workload.living(before)
+    with (
+        clusters.nodes.reboot(member.name) as after,
+        clusters.nodes.open(cluster.underlay) as below,
+    ):
+        underlay.unplug(below, member.number)
+        room.join(cluster, below, after, member, clusters.shared(cluster))
+        start(clusters, node, patience=patience)
+        workload.revive(after, pods, say)
+
+
+def unlink(clusters: Clusters, node: str, link: str) -> None:
+    """Delete a link of a Node behind its manager's back.
+
+    Raises:
+        UsageError: The Node has no such link.
+    """
+    _, member = clusters.of(node)
+    with clusters.nodes.open(member.name) as opened:
+        if not opened.run(_unlink, link):
+            raise UsageError(f"Node {member.name} has no link {link}")
+
+
+def unroute(clusters: Clusters, node: str, to: str = "") -> None:
+    """Delete a Node's routes to another Node's pods, or to everybody's, behind its manager's back.
+
+    Raises:
+        UsageError: There are none.
+    """
+    _, member = clusters.of(node)
+    subnets = list[str]()
+    if to:
+        _, other = clusters.of(to)
+        with clusters.nodes.open(other.name) as opened:
+            subnets = opened.run(managers.subnets)
+    with clusters.nodes.open(member.name) as opened:
+        if not opened.run(_unroute, subnets):
+            raise UsageError(f"Node {member.name} has no routes to {to or 'other Nodes'}")
+
+
+def expire(clusters: Clusters, node: str) -> None:
+    """Let a Node's lease end now, as if nobody had renewed it.
+
+    Raises:
+        UsageError: It has none.
+    """
+    _tamper(clusters, node, "expire")
+
+
+def steal(clusters: Clusters, node: str) -> None:
+    """Let somebody who does not exist write his address into a Node's lease.
+
+    Raises:
+        UsageError: It has none.
+    """
+    _tamper(clusters, node, "steal")
+
+
+def advance(clusters: Clusters, node: str, seconds: float) -> None:
+    """Set the clock by which a Node keeps leases ahead, once more; until it is rebooted.
+
+    It renews its own lease then.  In SQLite, which has no clock of its own, it ends the leases
+    of others that are over for it; etcd goes by its own clock.
+
+    Raises:
+        UsageError: The Node is in no cluster.
+    """
+    _, member = clusters.of(node)
+    with clusters.nodes.open(member.name) as opened:
+        opened.run(managers.advance, seconds)
+
+
+def impair(clusters: Clusters, node: str, *, loss: float = 0, rate: int = 0) -> None:
+    """Lose a part of a Node's packets, and let the others through only so fast.
+
+    Args:
+        clusters: The clusters of this machine.
+        node: Whose link; both directions.
+        loss: Percent of its packets.
+        rate: Bits per second, 0 for any.
+
+    Raises:
+        UsageError: The Node is in no cluster.
+        MissingError: The kernel cannot do it.
+    """
+    cluster, member = clusters.of(node)
+    mend(clusters, node)
+    with clusters.nodes.open(cluster.underlay) as below:
+        below.run(impairment.put, underlay.port(member.number), loss=loss, rate=rate)
+    if rate:
+        with clusters.nodes.open(member.name) as opened:
+            opened.run(impairment.put, underlay.UPLINK, loss=0.0, rate=rate)
+
+
+def mend(clusters: Clusters, node: str) -> None:
+    """Undo what impairs a Node's link.
+
+    Raises:
+        UsageError: The Node is in no cluster.
+    """
+    cluster, member = clusters.of(node)
+    with clusters.nodes.open(cluster.underlay) as below:
+        below.run(impairment.remove, underlay.port(member.number))
+    with clusters.nodes.open(member.name) as opened:
+        opened.run(impairment.remove, underlay.UPLINK)
+
+
+def _unlink(link: str) -> bool:
+    with Netlink() as netlink:
+        return links.delete(netlink, link)
+
+
+def _unroute(subnets: Sequence[str]) -> int:
+    with Netlink() as netlink:
+        there = [
+            route
+            for family in (4, 6)
+            for route in routes.every(netlink, family, protocol=managers.ROUTES)
+            if not subnets or str(route.dst) in subnets
+        ]
+        netlink.batch([routes.deleting(route) for route in there])
+        return len(there)
+
+
+def _tamper(clusters: Clusters, node: str, what: str) -> None:
+    cluster, member = clusters.of(node)
+    public = underlay.ends(cluster.shape, member.number).node[0].ip
+    # Where the store is reached whatever was done to the Node.
+    with clusters.nodes.open(cluster.store_node or member.name) as opened:
+        refused = opened.run(managers.tamper, [what, str(public), *cluster.store_options])
+    if refused:
+        raise UsageError(f"the lease of Node {member.name} is as it was: {refused}")
+
+
 def _signal(clusters: Clusters, node: str, number: int) -> tuple[str, list[int]]:
     cluster, member = clusters.of(node)
     name = _name(cluster, member)
@@ -146,3 +296,7 @@ def _finder(cluster: Cluster, member: Member) -> Callable[[], list[int]]:
 def _name(cluster: Cluster, member: Member) -> str:
     store = member.name == cluster.store_node
     return f"the etcd of cluster {cluster.name}" if store else f"the manager of Node {member.name}"
+
+
+#: Those that need no more than a Node.
+OF_A_NODE = (cut, restore, stop, kill, start, restart, freeze, thaw, reboot, expire, steal, mend)

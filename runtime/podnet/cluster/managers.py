@@ -6,22 +6,27 @@ runs on a thread of the manager's Node.
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from ipaddress import ip_interface
 from pathlib import Path
 
 from podnet.errors import PodnetError
-from podnet.kernel import namespaces, worlds
+from podnet.kernel import namespaces, programs, worlds
 from podnet.node import Node
 
 OK = 200
+#: RTPROT_* of the routes that managers set.
+ROUTES = 109
 SUBNET_ENV = Path("/run/flannel/subnet.env")
 _STATE = Path("/var/lib/podnet-manager")
 _LOG = _STATE / "log"
 _HEALTH = Path("/run/podnet-manager/health.sock")
+_CLOCK = Path("/run/podnet-manager/clock")
 _PACKAGE = "podnet_manager"
 _PEERS = "podnet_manager_peers"
 _LARGEST_REPLY = 64
@@ -69,7 +74,7 @@ def environment() -> dict[str, str]:
 
 
 def _ask_for(control: socket.socket, node: Node, options: Sequence[str]) -> int:
-    arguments = ["--health", f"unix:{_HEALTH}", *options]
+    arguments = ["--health", f"unix:{_HEALTH}", "--clock-file", str(_CLOCK), *options]
     request = json.dumps({"arguments": arguments, "log": str(_LOG)}).encode()
     descriptors = node.run(worlds.own)
     try:
@@ -132,6 +137,31 @@ def read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:  # there is none, or not any more
         return ""
+
+
+def subnets() -> list[str]:
+    """Return what the calling thread's Node has leased, as its subnet.env says."""
+    lines = [line.partition("=") for line in read(SUBNET_ENV).splitlines()]
+    mine = [value for key, _, value in lines if key.endswith("_SUBNET")]
+    return [str(ip_interface(subnet).network) for subnet in mine]
+
+
+def advance(seconds: float) -> float:
+    """Set the clock of the Node's managers ahead, once more; return by how much it is now."""
+    ahead = float(read(_CLOCK) or 0) + seconds
+    _CLOCK.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _CLOCK.write_text(str(ahead))
+    for pid in running():
+        with suppress(ProcessLookupError):  # the next one reads it, too
+            os.kill(pid, signal.SIGHUP)
+    return ahead
+
+
+def tamper(arguments: Sequence[str]) -> str:
+    """Do something to a lease in the store; return why that was refused, "" if it was not."""
+    command = [sys.executable, "-I", "-m", f"{_PACKAGE}.tamper", *arguments]
+    done = programs.run(*command)
+    return done.stderr.strip().removeprefix("error: ") if done.status else ""
 
 
 def log_tail() -> str:

@@ -20,7 +20,8 @@ from podnet.kernel.netlink import Netlink
 from podnet.node import Node
 
 _SWITCH = "switch"
-_UPLINK = "eth0"
+#: A Node's link to the others.
+UPLINK = "eth0"
 _NETWORKS = {4: ip_network("100.64.0.0/16"), 6: ip_network("fd64::/64")}
 _POINT_TO_POINT = {4: 31, 6: 127}
 #: The place of the store, after all that Nodes may have.
@@ -135,7 +136,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
     name, mine = port(number), ends(shape, number)
     macs = _mac(number, router=True), _mac(number)
     with Netlink() as netlink:
-        links.add_veth(netlink, name, peer=_UPLINK, peer_netns=netns, mac=macs[0], peer_mac=macs[1])
+        links.add_veth(netlink, name, peer=UPLINK, peer_netns=netns, mac=macs[0], peer_mac=macs[1])
         index = _index(netlink, name)
         if shape is Shape.SWITCH:
             links.add_port(netlink, name, bridge=_index(netlink, _SWITCH))
@@ -148,7 +149,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
 def _address(shape: Shape, number: int, others: Sequence[int]) -> None:
     mine = ends(shape, number)
     with Netlink() as netlink:
-        index = _index(netlink, _UPLINK)
+        index = _index(netlink, UPLINK)
         links.set_up(netlink, index)
         _give(netlink, index, mine.node)
         for gateway in mine.router:
