@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from podnet.cni import wire
@@ -19,6 +18,7 @@ from podnet.cni.errors import CniError
 from podnet.cni.wire import Fields
 from podnet_plugins.dhcp_lease import Holder, Lease, Wishes
 from podnet_plugins.dhcp_link import ContainerLink
+from podnet_plugins.hashes import sha256
 from podnet_plugins.skel import log
 
 _LOCK = "lock"

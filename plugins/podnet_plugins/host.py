@@ -3,8 +3,8 @@
 A runtime starts it (``launch.py host``) with a socket as its stdin.  Every message there asks
 for one plugin, and brings its streams, the locks it must hold and the namespaces it must be
 in; the answer is a process ID, and later the exit status.  Who takes the message is a worker
-(:mod:`podnet_plugins.worker`), forked ahead of need; the host itself never runs a plugin, so
-nothing of one run is there in the next.
+(:mod:`podnet_plugins.worker`), forked ahead of need, which serves one call after another; the
+host itself never runs a plugin.
 
 When the socket closes, the host and the workers that wait end; what runs goes on to its end.
 """
@@ -19,11 +19,9 @@ from pathlib import Path
 from types import ModuleType
 
 from podnet_plugins import rehearsal, worker
+from podnet_plugins.becoming import Own, Request
 
-# A fork and its first steps take 0.7 ms, which nobody waits for when it is done ahead; three
-# suffice for a chain, since there is time for another while a plugin runs.  They could copy the
-# pages that a plugin will write to ahead, too, which makes an ADD 0.7 ms shorter; but that costs
-# 1.3 ms of CPU time in each, and many at a time take longer.
+# Three suffice for a chain; with many calls at a time there are soon as many workers.
 _WAITING = 3
 # How often Python runs code before it leaves it alone; saves each fork 80 pages, 0.3 ms.
 _REHEARSALS = 20
@@ -114,19 +112,25 @@ class Host:
         self._wanted = wanted
         self._poll.modify(self._control, select.POLLHUP if wanted else select.POLLIN)
 
-    def _fork(self, request: worker.Request | None = None) -> int:
-        """Fork a worker, for a request or for one to come; return its process ID."""
+    def _fork(self, request: Request | None = None) -> int:
+        """Fork a worker, for a request or for those to come; return its process ID."""
         pid = os.fork()
         if pid == 0:
-            worker.work(self._control, self._to_us, self._plugins.get, request)
+            own = Own(self._control, self._to_us)
+            if request is None:
+                worker.serve(own, self._plugins.get)
+            worker.once(own, self._plugins.get, request)
         ended = os.pidfd_open(pid)
         self._running[ended] = pid, None
         self._poll.register(ended, select.POLLIN)
         return pid
 
     def _ask_one(self) -> bool:
-        """Fork for a request that came before anybody waits; tell whether there was one."""
-        request = worker.Request.received(self._control)
+        """Fork for a request that came before anybody waits; tell whether any can come."""
+        try:
+            request = Request.received(self._control, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # a worker was faster
+            return True
         if request is None:
             return False
         self._plugins.get(request.plugin)
@@ -135,27 +139,36 @@ class Host:
         return True
 
     def _hear(self) -> None:
-        """Learn that a worker has taken a request, and where its end is to be reported."""
+        """Learn what a worker does, and where its end is to be reported when it has a request."""
         said, descriptors, _, _ = socket.recv_fds(self._notes, _LARGEST_NOTE, 1)
-        pid, reply = int(said), socket.socket(fileno=descriptors[0])
-        self._waiting.discard(pid)
-        for ended, (running, _) in self._running.items():
+        word, pid = said.decode().split()
+        if word == worker.TAKEN:
+            self._waiting.discard(int(pid))
+        else:
+            self._waiting.add(int(pid))
+        self._answer_to(int(pid), socket.socket(fileno=descriptors[0]) if descriptors else None)
+
+    def _answer_to(self, pid: int, reply: socket.socket | None) -> None:
+        for ended, (running, before) in self._running.items():
             if running == pid:
                 self._running[ended] = pid, reply
-                return
-        reply.close()
+                reply = before
+                break
+        if reply is not None:
+            reply.close()
 
     def _report(self, ended: int) -> None:
         """Reap a worker; say how it ended, unless it has said so itself."""
         while self._notes_are_waiting():  # its own among them, if it was quick
             self._hear()
         pid, reply = self._running.pop(ended)
-        if pid in self._waiting:  # it cannot even wait: no use in forking the next, and the next
+        _, status = os.waitpid(pid, 0)
+        if pid in self._waiting:
             self._waiting.remove(pid)
-            self._have_waiting(0)
+            if status:  # it cannot even wait: no use in forking the next, and the next
+                self._have_waiting(0)
         self._poll.unregister(ended)
         os.close(ended)
-        _, status = os.waitpid(pid, 0)
         if reply is not None:
             with reply, suppress(OSError):  # nobody may wait for it any more
                 reply.send(str(os.waitstatus_to_exitcode(status)).encode())

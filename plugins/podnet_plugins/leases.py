@@ -13,11 +13,11 @@ stamp, and the index is made anew.
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import count, takewhile
 from pathlib import Path
 
 from podnet_plugins.hashes import sha256
@@ -151,20 +151,22 @@ class Leases:
             _write(f"{self._index}/{_hashed(holder)}", "\n".join(names))
 
     def settle(self) -> None:
-        """Say that the index is right as things are now; where that cannot be written, it is not."""
-        stamp = self._index / _STAMP
-        try:
-            _write(stamp, self._state())
-        except OSError:  # a full disk: the leases are right, and the index is made anew
-            stamp.unlink(missing_ok=True)
+        """Say that the index is right as things are now; where that cannot be said, it is not.
+
+        The directory gets a time that no change by somebody else gives it: the kernel's own
+        moves in ticks of milliseconds, and two changes within one would look like one.
+        """
+        stamp, now = self._index / _STAMP, time.time_ns()
+        with suppress(OSError):  # a full disk: the leases are right, and the index is made anew
+            os.utime(self.directory, ns=(now, now))
+            if self._state() == str(now):  # or the file system has coarser times
+                _write(stamp, str(now))
+                return
+        stamp.unlink(missing_ok=True)
 
     def _state(self) -> str:
-        """What any change by somebody else changes: the directory's time, or what was last leased.
-
-        The time alone would not do, since it moves in ticks of milliseconds.
-        """
-        lasts = takewhile(lambda last: last is not None, map(self.last, count()))
-        return " ".join(map(str, (self.directory.stat().st_mtime_ns, *lasts)))
+        """What any change by somebody else changes."""
+        return str(self.directory.stat().st_mtime_ns)
 
     def _verified(self, holder: Holder) -> list[Address]:
         """Look *holder* up in the index, and believe the lease files only."""

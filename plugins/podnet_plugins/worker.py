@@ -1,102 +1,54 @@
-"""A process that waits to be a plugin, and is one: with everything as in a fresh process.
+"""A process that waits to be a plugin, and is one call after another.
 
-Forked by the plugin host, it takes one request, becomes the plugin that is asked for, in the
-environment, working directory, process group and namespaces and with the streams and locks of
-whoever asks, and ends.
+Forked by the plugin host, it takes a request, becomes the plugin that is asked for
+(:mod:`podnet_plugins.becoming`), and tells whoever asks how that ended.  Python's memory is warm
+then: a call in a process that has just been forked takes five to ten times as long, since every
+page that it writes to is copied first.  Nothing of a call may be there in the next: a plugin that
+did not end well, left somebody behind or changed the process (:mod:`podnet_plugins.imprint`) was
+its worker's last.
 """
 
-import json
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import pairwise
 from types import ModuleType
-from typing import NoReturn, Self
+from typing import NoReturn
 
-from podnet.kernel import libc, worlds
+from podnet.kernel import libc
+from podnet_plugins import rehearsal
+from podnet_plugins.becoming import Own, Request
+from podnet_plugins.imprint import Imprint
 
-_EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
-_STREAMS = 3
-_LARGEST_REQUEST = 1 << 20
-_MOST_DESCRIPTORS = 64
-_BEYOND_ALL = 1 << 20
+#: What a worker tells the host: that it has taken a request, and that it waits again.
+TAKEN, FREE = "taken", "free"
+# Garbage is not collected, and so not touched, while a worker lives.
+_MOST_CALLS = 64
+_LARGEST_WORD = 1
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One message: what to be, and the descriptors that came with it.
-
-    Attributes:
-        asked: The plugin, its environment and working directory, the numbers of its locks.
-        descriptors: Where to answer; the streams; the namespaces; the locks.
-    """
-
-    asked: Mapping[str, object]
-    descriptors: list[int]
-
-    @classmethod
-    def received(cls, control: socket.socket) -> Self | None:
-        """Wait for a request; ``None`` when nobody can ask any more."""
-        message, descriptors, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, _MOST_DESCRIPTORS)
-        return cls(json.loads(message), descriptors) if message else None
-
-    @property
-    def plugin(self) -> str:
-        """The plugin's type."""
-        return str(self.asked["plugin"])
-
-    @property
-    def streams(self) -> list[int]:
-        """What becomes 0, 1 and 2."""
-        return self.descriptors[1 : 1 + _STREAMS]
-
-    @property
-    def namespaces(self) -> list[int]:
-        """One of each of :data:`podnet.kernel.worlds.KINDS`."""
-        return self.descriptors[1 + _STREAMS : 1 + _STREAMS + len(worlds.KINDS)]
-
-    @property
-    def locks(self) -> dict[int, int]:
-        """The descriptors that are kept open, by the number that they had."""
-        numbers = self.asked["keep"]
-        assert isinstance(numbers, list)  # noqa: S101
-        kept = self.descriptors[1 + _STREAMS + len(worlds.KINDS) :]
-        return dict(zip(numbers, kept, strict=True))
-
-    def close(self) -> None:
-        """Close every descriptor: somebody else answers."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
+Find = Callable[[str], ModuleType]
 
 
-def work(
-    control: socket.socket,
-    host: socket.socket,
-    module: Callable[[str], ModuleType],
-    request: Request | None,
-) -> NoReturn:
-    """Be a worker: for *request*, or for one that is waited for.
+def serve(own: Own, find: Find) -> NoReturn:
+    """Take requests until one was the last.
 
     Args:
-        control: Where requests come from.
-        host: Where to say that one was taken.
-        module: Returns a plugin's module.
-        request: A request that came before.
+        own: What we keep.
+        find: Returns a plugin's module.
     """
+    _end(lambda: _serve(own, find))
+
+
+def once(own: Own, find: Find, request: Request) -> NoReturn:
+    """Be a plugin for one request, which came before anybody waited."""
+    _end(lambda: _run(own, find, request)[1])
+
+
+def _end(work: Callable[[], int]) -> NoReturn:
     status = 1
     try:
-        if request is None:
-            request = _awaited(control)
-        if request is None:
-            os._exit(0)
-        reply = _introduce(host, request)
-        reply = _become(request, reply)
-        status = _status_of(module(request.plugin).main)
-        _take_leave(reply, status)
+        status = work()
     except BaseException:  # noqa: BLE001  what a fresh process would do with it
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
@@ -105,91 +57,48 @@ def work(
         os._exit(status)
 
 
-def _awaited(control: socket.socket) -> Request | None:
-    """Wait for a request; end with the host until there is one."""
+def _serve(own: Own, find: Find) -> int:
     host = os.getppid()
+    rehearsal.rehearse()
+    imprint = Imprint()
+    for _ in range(_MOST_CALLS):
+        _end_with(host)
+        request = own.await_request()
+        if request is None:
+            break
+        libc.die_with_parent(0)
+        reply, status = _run(own, find, request)
+        _end_with(host)
+        if status or _left_somebody() or not imprint.is_still_true():
+            return status
+        own.return_home()
+        _await_goodbye(reply)
+        own.tell_host(FREE)
+    return 0
+
+
+def _end_with(host: int) -> None:
+    """While nobody needs us, end when the host does."""
     libc.die_with_parent(signal.SIGKILL)
     if host != os.getppid():
-        return None
-    request = Request.received(control)
-    libc.die_with_parent(0)
-    return request
+        os._exit(0)
 
 
-def _introduce(host: socket.socket, request: Request) -> int:
-    """Tell who asked who we are, and the host whom to tell of our end; return where to answer."""
+def _run(own: Own, find: Find, request: Request) -> tuple[int, int]:
+    """Be the plugin; return where to answer, and the exit status."""
+    _introduce(own, request.descriptors[0])
+    reply = own.become(request)
+    status = _status_of(find(request.plugin).main)
+    _take_leave(own, reply, status)
+    return reply, status
+
+
+def _introduce(own: Own, reply: int) -> None:
+    """Tell who asked who we are, and the host whom to tell of our end."""
     os.setpgid(0, 0)
-    pid, reply = str(os.getpid()).encode(), request.descriptors[0]
     with suppress(OSError):  # who asked may be gone; the plugin goes on to its end
-        os.write(reply, pid)
-    with suppress(OSError):  # the host may be gone
-        socket.send_fds(host, [pid], [reply])
-    return reply
-
-
-def _take_leave(reply: int, status: int) -> None:
-    """Say how we end, with nothing left that anybody could wait for.
-
-    The kernel takes a millisecond to clear the memory of a process away, and the host another to
-    hear of it: whoever asked need not wait for that.  Who is left in the process group was left
-    behind by the plugin.
-    """
-    with suppress(OSError):
-        os.setpgid(0, os.getppid())
-    os.closerange(0, reply)
-    os.closerange(reply + 1, _BEYOND_ALL)
-    with suppress(OSError):
-        os.write(reply, str(status).encode())
-
-
-def _become(request: Request, reply: int) -> int:
-    """Take on everything that tells one process from another; return what *reply* is then."""
-    _enter(request.namespaces, str(request.asked["cwd"]))
-    reply = _take_descriptors(request, reply)
-    sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
-    environment = request.asked["environment"]
-    assert isinstance(environment, dict)  # noqa: S101
-    _take_environment(environment)
-    return reply
-
-
-def _take_environment(environment: Mapping[str, str]) -> None:
-    """Make it exactly this; most of it is the host's own, and need not be written again."""
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
-
-
-def _enter(namespaces: list[int], cwd: str) -> None:
-    """Enter those namespaces that are not the host's own."""
-    different = {
-        kind: descriptor
-        for kind, descriptor in zip(worlds.KINDS, namespaces, strict=True)
-        if not os.path.samestat(os.fstat(descriptor), os.stat(f"/proc/self/ns/{kind}"))  # noqa: PTH116
-    }
-    worlds.enter_some(different)
-    os.chdir(cwd)
-
-
-def _take_descriptors(request: Request, reply: int) -> int:
-    """Put the streams at 0, 1 and 2 and the locks where they were; close everything else.
-
-    Returns:
-        What *reply* is now.
-    """
-    wanted = dict(enumerate(request.streams)) | request.locks
-    free = max([*request.descriptors, *wanted, _STREAMS]) + 1
-    # First out of the way of all targets, then to the targets.
-    moved = [os.dup2(source, free + n) for n, source in enumerate(wanted.values())]
-    reply = os.dup2(reply, free + len(moved), inheritable=False)
-    for source, target in zip(moved, wanted, strict=True):
-        os.dup2(source, target)
-    for low, high in pairwise(sorted({*wanted, reply, _BEYOND_ALL})):
-        if low + 1 < high:  # closerange(0, 0) closes everything
-            os.closerange(low + 1, high)
-    return reply
+        os.write(reply, str(os.getpid()).encode())
+    own.tell_host(TAKEN, reply)
 
 
 def _status_of(plugin: Callable[[], None]) -> int:
@@ -202,3 +111,31 @@ def _status_of(plugin: Callable[[], None]) -> int:
         if stream is not None:
             stream.flush()
     return status
+
+
+def _take_leave(own: Own, reply: int, status: int) -> None:
+    """Say how the plugin ended, with nothing left that anybody could wait for.
+
+    Who is left in the process group was left behind by the plugin.
+    """
+    with suppress(OSError):
+        os.setpgid(0, os.getppid())
+    own.let_go(reply)
+    with suppress(OSError):
+        os.write(reply, str(status).encode())
+
+
+def _left_somebody() -> bool:
+    """Tell whether somebody is in the process group that we led."""
+    try:
+        os.killpg(os.getpid(), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _await_goodbye(reply: int) -> None:
+    """Wait until whoever asked has no more to do with us: it may be about to kill us."""
+    with suppress(OSError):
+        os.read(reply, _LARGEST_WORD)
+    os.close(reply)

@@ -177,7 +177,7 @@ class ProcessExecutor:
                 problem=_could_not_start(binary, exc),
                 traceparent=traceparent,
             )
-        spoken, status = self._converse(child, request, clock + self.timeout)
+        spoken, status, left_behind = self._converse(child, request, clock + self.timeout)
         return Outcome(
             invocation=invocation,
             binary=binary,
@@ -189,7 +189,7 @@ class ProcessExecutor:
             stderr=spoken.stderr,
             problem=self._problem(spoken),
             timed_out=spoken.timed_out,
-            left_behind=spoken.held_open or _group_is_alive(child.pid),
+            left_behind=left_behind,
             traceparent=traceparent,
         )
 
@@ -216,17 +216,18 @@ class ProcessExecutor:
                 time.sleep(wait)
 
     @staticmethod
-    def _converse(child: Talking, request: bytes, deadline: float) -> tuple[Exchange, int]:
-        """Talk to the plugin until it is gone; whatever interrupts us ends it too."""
+    def _converse(child: Talking, request: bytes, deadline: float) -> tuple[Exchange, int, bool]:
+        """Talk to the plugin until it is gone; whatever interrupts us ends it too.
+
+        Returns:
+            What was said, its exit status, and whether it left somebody behind.
+        """
         try:
-            spoken = converse(child, request, deadline)
-            if spoken.overflow or spoken.timed_out:
-                _kill_group(child.pid)
-        except BaseException:
-            _kill_group(child.pid)
-            child.wait()
-            raise
-        return spoken, child.wait()
+            spoken = _spoken_to_the_end(child, request, deadline)
+            status = child.wait()
+            return spoken, status, spoken.held_open or _group_is_alive(child.pid)
+        finally:
+            child.leave()
 
     def _trace_context(self) -> str:
         """Pass on the trace we are part of, or our own (W3C Trace Context; OTEP 258)."""
@@ -239,6 +240,18 @@ class ProcessExecutor:
         if spoken.overflow:
             return f"wrote more than 8 MiB to {spoken.overflow}; its process group was killed"
         return ""
+
+
+def _spoken_to_the_end(child: Talking, request: bytes, deadline: float) -> Exchange:
+    try:
+        spoken = converse(child, request, deadline)
+        if spoken.overflow or spoken.timed_out:
+            _kill_group(child.pid)
+    except BaseException:
+        _kill_group(child.pid)
+        child.wait()
+        raise
+    return spoken
 
 
 def request_bytes(invocation: Invocation) -> bytes:

@@ -99,6 +99,9 @@ class Child(Streams):
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
+    def leave(self) -> None:
+        """Have no more to do with it: there is nothing to let go of."""
+
 
 def _pipe(*, child_reads: bool) -> tuple[int, int]:
     """Return our end, which never blocks, and the child's; neither in the way of 0, 1 and 2."""
@@ -127,6 +130,10 @@ class Talking(Protocol):
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative."""
+        ...
+
+    def leave(self) -> None:
+        """Have no more to do with it; its process ID may be another's then."""
         ...
 
 

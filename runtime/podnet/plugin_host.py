@@ -20,7 +20,7 @@ _LARGEST_REPLY = 64
 
 
 class HostedChild(Streams):
-    """A plugin that the host forked.
+    """A plugin that a worker of the host is.
 
     Attributes:
         pid: Its process ID, and its group's.
@@ -61,9 +61,12 @@ class HostedChild(Streams):
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative."""
-        with self._reply:
-            status = self._reply.recv(_LARGEST_REPLY)
+        status = self._reply.recv(_LARGEST_REPLY)
         return int(status) if status else -9
+
+    def leave(self) -> None:
+        """Have no more to do with it: its process may serve another call from here on."""
+        self._reply.close()
 
 
 class PluginHost:

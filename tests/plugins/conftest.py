@@ -223,7 +223,9 @@ def _forked(plugins: PluginHost, plugin: str, environment: Mapping[str, str], st
     child = plugins.start(plugin, environment, ())
     spoken = converse(child, stdin.encode(), time.monotonic() + 60)
     assert not spoken.timed_out
-    return Answer(child.wait(), spoken.stdout.decode(), spoken.stderr.decode())
+    answer = Answer(child.wait(), spoken.stdout.decode(), spoken.stderr.decode())
+    child.leave()
+    return answer
 
 
 def _without_chance(value: object) -> str:

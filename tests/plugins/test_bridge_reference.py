@@ -41,8 +41,7 @@ def _whole(host: Any) -> tuple[object, ...]:
             data = info.get("info_slave_data", {})
             links[where, name] = (
                 link["mtu"],
-                sorted(link["flags"]),
-                link["operstate"],
+                sorted(set(link["flags"]) - {"LOWER_UP", "NO-CARRIER"}),  # told a moment later
                 info.get("info_kind"),
                 link.get("master"),
                 data.get("hairpin"),

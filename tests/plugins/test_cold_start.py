@@ -16,7 +16,8 @@ from podnet.node import Node
 
 PACKAGE = Path(podnet_plugins.__file__).parent
 ROOTS = [str(PACKAGE.parent), str(Path(podnet.__file__).parent.parent)]
-PLUGINS = sorted(path.name for path in (PACKAGE / "bin").iterdir())
+# noop answers as it is told, and ends its process.
+PLUGINS = sorted({path.name for path in (PACKAGE / "bin").iterdir()} - {"noop"})
 # pyroute2 takes 180 ms, OpenSSL behind hashlib 7, subprocess 8.
 HEAVY = {"pyroute2", "asyncio", "subprocess", "typer", "nsenter", "logging", "tempfile", "_hashlib"}
 ENVIRONMENT = {

@@ -1,4 +1,4 @@
-"""A forked plugin finds what a fresh process would, and nothing of a run before it.
+"""A plugin in a worker finds what a fresh process would, and nothing of a call before it.
 
 The plugin here is a probe that tells all it can see; it stands in a copy of podnet's own
 package, so that the plugin host and the launcher find it where they find every plugin.
@@ -22,6 +22,7 @@ import podnet
 import podnet_plugins
 from podnet.cni.versions import Verb
 from podnet.execute import Outcome, ProcessExecutor
+from podnet.node import Node
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
 
@@ -45,7 +46,8 @@ def _open():
 
 
 def _world(asked):
-    status = dict(line.split(":\\t", 1) for line in open("/proc/self/status"))
+    with open("/proc/self/status") as lines:
+        status = dict(line.split(":\\t", 1) for line in lines)
     return {
         "asked": asked,
         "environment": dict(os.environ),
@@ -57,6 +59,7 @@ def _world(asked):
         "namespaces": [os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "uts", "mnt")],
         "hostname": socket.gethostname(),
         "runs": len(RUNS),
+        "stdin": sys.stdin.buffer.peek(1).decode(),
         "path": sys.argv[1:],
     }
 
@@ -84,6 +87,21 @@ def main():
             if os.fork():
                 print(os.getpid(), flush=True)
             time.sleep(60)
+        case "leave somebody":
+            read, write = os.pipe()
+            if not (child := os.fork()):
+                if not os.fork():
+                    os.write(write, str(os.getpid()).encode())
+                    os.closerange(0, 3)
+                    time.sleep(60)
+                os._exit(0)
+            os.waitpid(child, 0)
+            print(os.read(read, 20).decode())
+        case "who":
+            print(os.getpid())
+        case "fail":
+            print(os.getpid())
+            sys.exit(3)
         case "die":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "raise":
@@ -208,6 +226,59 @@ def test_whatever_a_plugin_does_to_its_process_the_next_ones_do_not_see(both):
         assert both.run("mess").stdout == b"{}"
 
     assert [both.world() for _ in range(6)] == [before] * 6
+
+
+def test_workers_serve_one_call_after_another(both):
+    pids = {both.run("who").stdout for _ in range(20)}
+
+    assert len(pids) < 10
+
+
+def test_a_plugin_that_fails_is_its_workers_last(both):
+    failed = {both.run("fail").stdout for _ in range(6)}
+
+    assert len(failed) == 6
+    assert failed.isdisjoint(both.run("who").stdout for _ in range(12))
+
+
+def test_a_plugin_that_leaves_somebody_behind_is_its_workers_last_and_is_told_of(both):
+    outcome = both.run("leave somebody")
+    left = int(outcome.stdout)
+
+    assert outcome.left_behind
+    worker = os.getpgid(left)
+    assert str(worker).encode() not in {both.run("who").stdout.strip() for _ in range(12)}
+    os.kill(left, signal.SIGKILL)
+
+
+def test_a_worker_serves_nobody_else_while_its_caller_may_still_kill_it(both):
+    child = both.host.start("probe", {}, ())
+    os.write(child.stdin, b'{"do": "who"}')
+    os.close(child.stdin)
+    assert child.wait() == 0
+
+    others = {int(both.run("who").stdout) for _ in range(20)}
+
+    assert child.pid not in others
+    os.close(child.ended)
+    child.leave()
+    _until(lambda: int(both.run("who").stdout) == child.pid)
+    for descriptor in (child.stdout, child.stderr):
+        os.close(descriptor)
+
+
+def test_a_node_does_not_stay_for_a_worker_that_served_in_it(both):
+    with Node.in_memory("short") as node:
+        inside = node.run(both.world)["namespaces"]
+        _until(lambda: not any(_is_in(pid, inside) for pid in _children(both.host)))
+
+
+def _is_in(pid: int, namespaces: list[str]) -> bool:
+    try:
+        links = {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "uts", "mnt")}
+    except OSError:  # it ended
+        return False
+    return not links.isdisjoint(namespaces)
 
 
 def test_a_plugin_that_hangs_is_killed_with_its_group(both):

@@ -63,7 +63,7 @@ ROUTED = why.no_check("a route without a gateway is not found (fixed in 1.3)")
 V6_BRIDGED = (why.KEPT, why.NO_WAIT, why.GATEWAY_AT_ONCE)
 L2_CHECK = why.no_check("without IPAM nothing is delegated to")
 
-BRIDGED = (why.ALIAS, why.QUEUE, why.TAKEN, why.PAIR_GOES, why.PORT_GOES)
+BRIDGED = (why.ALIAS, why.QUEUE, why.TAKEN, why.PAIR_GOES)
 BRIDGE = _all(
     (*BRIDGED, why.ROUTES_GO),
     why.BRIDGE_LASTS,

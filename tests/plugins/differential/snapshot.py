@@ -1,8 +1,9 @@
 """All that a plugin can leave: one picture of a host and a container, as flat names and values.
 
 ``host/link/br0/mtu`` is 1500, ``pod/route/main/…`` is there, ``host/file/var/lib/cni/…`` has these
-bytes.  What chance gave (names of pairs, MACs, numbers of links, times) is not in it.  Knows
-nothing of plugins, and does not judge.
+bytes.  What chance gave (names of pairs, MACs, numbers of links, times) is not in it, and neither
+are carriers and operational states, which the kernel tells its bridges when it finds the time.
+Knows nothing of plugins, and does not judge.
 """
 
 import json
@@ -133,8 +134,7 @@ def _link(at: str, link: Any) -> Iterator[tuple[str, object]]:
     yield f"{at}/kind", info.get("info_kind")
     yield f"{at}/data", json.dumps(data, sort_keys=True)
     yield f"{at}/flags", sorted(set(link["flags"]) - {"NO-CARRIER", "LOWER_UP"})
-    yield f"{at}/carrier", "LOWER_UP" in link["flags"]
-    for key in ("mtu", "master", "ifalias", "txqlen", "promiscuity", "allmulti", "operstate"):
+    for key in ("mtu", "master", "ifalias", "txqlen", "promiscuity", "allmulti"):
         yield f"{at}/{key}", link.get(key)
     yield f"{at}/mac", link.get("address")
     for key in sorted(ports):

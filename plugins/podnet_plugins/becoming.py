@@ -1,0 +1,208 @@
+"""Everything that tells one process from another, taken on for a call.
+
+Environment, working directory, namespaces, streams, locks: each is what the request brings and
+nothing else, whatever was there before.  What is the worker's own, for its next call, is kept
+where no plugin looks and no child inherits it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import pairwise
+from typing import Self, TextIO
+
+from podnet.kernel import worlds
+
+_EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
+_STREAMS = 3
+_LARGEST_REQUEST = 1 << 20
+_MOST_DESCRIPTORS = 64
+_BEYOND_ALL = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message: what to be, and the descriptors that came with it.
+
+    Attributes:
+        asked: The plugin, its environment and working directory, the numbers of its locks.
+        descriptors: Where to answer; the streams; the namespaces; the locks.
+    """
+
+    asked: Mapping[str, object]
+    descriptors: list[int]
+
+    @classmethod
+    def received(cls, control: socket.socket, flags: int = 0) -> Self | None:
+        """Wait for a request; ``None`` when nobody can ask any more.
+
+        Raises:
+            BlockingIOError: There is none now, and *flags* say not to wait.
+        """
+        message, descriptors, _, _ = socket.recv_fds(
+            control, _LARGEST_REQUEST, _MOST_DESCRIPTORS, flags
+        )
+        return cls(json.loads(message), descriptors) if message else None
+
+    @property
+    def plugin(self) -> str:
+        """The plugin's type."""
+        return str(self.asked["plugin"])
+
+    @property
+    def streams(self) -> list[int]:
+        """What becomes 0, 1 and 2."""
+        return self.descriptors[1 : 1 + _STREAMS]
+
+    @property
+    def namespaces(self) -> dict[str, int]:
+        """One of each of :data:`podnet.kernel.worlds.KINDS`."""
+        first = 1 + _STREAMS
+        return dict(zip(worlds.KINDS, self.descriptors[first:], strict=False))
+
+    @property
+    def locks(self) -> dict[int, int]:
+        """The descriptors that are kept open, by the number that they had."""
+        numbers = self.asked["keep"]
+        assert isinstance(numbers, list)  # noqa: S101
+        kept = self.descriptors[1 + _STREAMS + len(worlds.KINDS) :]
+        return dict(zip(numbers, kept, strict=True))
+
+    def close(self) -> None:
+        """Close every descriptor: somebody else answers."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+class Own:
+    """The descriptors that a worker keeps from call to call, and the world that it returns to.
+
+    Args:
+        control: Where requests come from.
+        host: Where the plugin host hears of us.
+    """
+
+    def __init__(self, control: socket.socket, host: socket.socket) -> None:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._numbers = [control.fileno(), host.fileno(), nothing, *worlds.own()]
+        self._away: list[str] = []
+
+    def await_request(self) -> Request | None:
+        """Wait for a request; ``None`` when nobody can ask any more."""
+        with _socket(self._numbers[0], socket.SOCK_SEQPACKET) as control:
+            return Request.received(control)
+
+    def tell_host(self, word: str, *descriptors: int) -> None:
+        """Let the host know what we do, if it is still there."""
+        with _socket(self._numbers[1], socket.SOCK_DGRAM) as host, suppress(OSError):
+            socket.send_fds(host, [f"{word} {os.getpid()}".encode()], descriptors)
+
+    def become(self, request: Request) -> int:
+        """Take on everything of *request*; return where to answer."""
+        self._enter(request.namespaces, str(request.asked["cwd"]))
+        reply = self._take_descriptors(request)
+        sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
+        environment = request.asked["environment"]
+        assert isinstance(environment, dict)  # noqa: S101
+        _take_environment(environment)
+        _open_streams()
+        return reply
+
+    def let_go(self, reply: int) -> None:
+        """Close everything but *reply* and what is ours."""
+        nothing = self._numbers[2]
+        for number in range(_STREAMS):
+            os.dup2(nothing, number)
+        self._close_but({*range(_STREAMS), reply})
+
+    def return_home(self) -> None:
+        """Go back to where the plugin host is; no Node must stay for us."""
+        homes = dict(zip(worlds.KINDS, self._numbers[3:], strict=True))
+        worlds.enter_some({kind: homes[kind] for kind in self._away})
+        self._away = []
+        os.chdir("/")
+
+    def _enter(self, namespaces: Mapping[str, int], cwd: str) -> None:
+        """Enter those namespaces that are not the host's own."""
+        homes = dict(zip(worlds.KINDS, self._numbers[3:], strict=True))
+        different = {
+            kind: descriptor
+            for kind, descriptor in namespaces.items()
+            if not os.path.samestat(os.fstat(descriptor), os.fstat(homes[kind]))
+        }
+        self._away = [*different]
+        worlds.enter_some(different)
+        os.chdir(cwd)
+
+    def _take_descriptors(self, request: Request) -> int:
+        """Put the streams at 0, 1 and 2 and the locks where they were; close everything else.
+
+        Returns:
+            Where to answer is now.
+        """
+        wanted = dict(enumerate(request.streams)) | request.locks
+        self._step_aside(wanted)
+        free = max([*request.descriptors, *wanted, *self._numbers]) + 1
+        # First out of the way of all targets, then to the targets.
+        moved = [os.dup2(source, free + n) for n, source in enumerate(wanted.values())]
+        reply = os.dup2(request.descriptors[0], free + len(moved), inheritable=False)
+        for source, target in zip(moved, wanted, strict=True):
+            os.dup2(source, target)
+        self._close_but({*wanted, reply})
+        return reply
+
+    def _step_aside(self, wanted: Mapping[int, int]) -> None:
+        """Give up the numbers that are *wanted*."""
+        beyond = max(wanted) + 1
+        for place, number in enumerate(self._numbers):
+            if number in wanted:
+                self._numbers[place] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, beyond)
+
+    def _close_but(self, others: set[int]) -> None:
+        for low, high in pairwise(sorted({-1, *others, *self._numbers, _BEYOND_ALL})):
+            if low + 1 < high:  # closerange(0, 0) closes everything
+                os.closerange(low + 1, high)
+
+
+def _take_environment(environment: Mapping[str, str]) -> None:
+    """Make it exactly this; most of it is the host's own, and need not be written again."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _open_streams() -> None:
+    """Have Python's streams anew, as at its start: nothing is left in their buffers."""
+    sys.stdin, sys.stdout, sys.stderr = map(_stream, range(_STREAMS), "rww", _ENCODINGS)
+    sys.stderr.reconfigure(line_buffering=True)
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+
+
+def _stream(number: int, mode: str, encoding: tuple[str, str]) -> TextIOWrapper:
+    name, errors = encoding
+    return TextIOWrapper(open(number, f"{mode}b", closefd=False), encoding=name, errors=errors)
+
+
+def _encoding(stream: TextIO | None) -> tuple[str, str]:
+    return (stream.encoding, stream.errors or "strict") if stream else ("utf-8", "strict")
+
+
+_ENCODINGS = [_encoding(stream) for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__)]
+
+
+@contextmanager
+def _socket(number: int, kind: int) -> Iterator[socket.socket]:
+    """Speak over a descriptor that may have another number the next time."""
+    one = socket.socket(socket.AF_UNIX, kind, fileno=number)
+    try:
+        yield one
+    finally:
+        one.detach()

@@ -1,0 +1,60 @@
+"""What a process is like besides what every call sets anew: a worker that differs serves no more.
+
+Knows what a plugin could leave behind in its process and nobody would notice; what a call brings
+(environment, directory, streams, descriptors, namespaces) is taken on whole each time, and is not
+looked at here.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sized
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_LIMITS = Path("/proc/self/limits")
+_OF_STATUS = (
+    "Umask", "Uid", "Gid", "Groups", "Threads", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm",
+    "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
+)  # fmt: skip
+_OURS = ("podnet", "podnet_plugins")
+_CONTAINERS = (dict, list, set, bytearray)
+
+
+class Imprint:
+    """This process, as it is now."""
+
+    def __init__(self) -> None:
+        modules = [vars(module) for name, module in sys.modules.items() if _is_ours(name)]
+        contained = [v for names in modules for v in names.values() if isinstance(v, _CONTAINERS)]
+        watched: list[Sized] = [sys.modules, sys.path, sys.meta_path, *modules, *contained]
+        self._sizes = [(one, len(one)) for one in watched]
+        self._process = _process()
+
+    def is_still_true(self) -> bool:
+        """Tell whether nothing was left behind."""
+        return (
+            all(len(one) == size for one, size in self._sizes)
+            and not _has_children()
+            and self._process == _process()
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in _OURS
+
+
+def _process() -> tuple[object, ...]:
+    said = _STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line for line in said if line.partition(":")[0] in _OF_STATUS]
+    limits = _LIMITS.read_text(encoding="utf-8")
+    return lines, limits, [signal.getsignal(number) for number in signal.valid_signals()]
+
+
+def _has_children() -> bool:
+    """Tell whether there is a child, alive or not yet waited for."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
