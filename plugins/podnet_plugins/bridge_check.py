@@ -39,9 +39,9 @@ def check(call: Call, config: BridgeConfig) -> None:
         bridge_vlans.check(netlink, host, config)
         if call.ipam_type and config.gateway:
             _check_gateway(netlink, config, expected.ips)
-    for link in (inside, host):
-        if config.mtu and link.mtu != config.mtu:
-            raise CniError(f"{link.name} has MTU {link.mtu}, not {config.mtu}")
+    previous.check_mtu(call, inside, expected.inside, config.mtu)
+    if config.mtu and host.mtu != config.mtu:
+        raise CniError(f"{host.name} has MTU {host.mtu}, not {config.mtu}")
     if config.macspoofchk:
         mac_spoof.check(call, host.name, inside.mac)
     if call.ipam_type and config.ip_masq:

@@ -5,6 +5,7 @@ And whether the kernel still says the same of it.
 
 from dataclasses import dataclass
 
+from podnet.cni import versions
 from podnet.cni.errors import CniError
 from podnet.cni.result import Interface, IPConfig, Result
 from podnet.kernel import links
@@ -59,6 +60,25 @@ def as_made(netlink: Netlink, interface: Interface, kind: str | None) -> Link:
     if interface.mac and link.mac != interface.mac:
         raise CniError(f"{link.name} has address {link.mac}, not {interface.mac}")
     return link
+
+
+def check_mtu(call: Call, inside: Link, interface: Interface, mtu: int) -> None:
+    """Check the MTU of the container's end, which a plugin further along may have changed.
+
+    Only a result of version 1.1.0 or later can say that one did (tuning's does).
+
+    Args:
+        call: The call.
+        inside: The link.
+        interface: What prevResult says of it.
+        mtu: What it was given at first; 0: the kernel's choice.
+
+    Raises:
+        CniError: It is another one.
+    """
+    wanted = interface.mtu or mtu
+    if wanted and inside.mtu != wanted and versions.at_least(call.cni_version, "1.1.0"):
+        raise CniError(f"{inside.name} has MTU {inside.mtu}, not {wanted}")
 
 
 def other_end(netlink: Netlink, expected: Own, inside: Link, missing: str = "") -> Link:

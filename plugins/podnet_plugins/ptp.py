@@ -88,9 +88,9 @@ def check(call: Call) -> None:
     with Netlink() as netlink:
         host = previous.other_end(netlink, expected, inside)
         ptp_routes.check_host(netlink, host, expected.ips)
-    for link in (inside, host):
-        if config.mtu and link.mtu != config.mtu:
-            raise CniError(f"{link.name} has MTU {link.mtu}, not {config.mtu}")
+    previous.check_mtu(call, inside, expected.inside, config.mtu)
+    if config.mtu and host.mtu != config.mtu:
+        raise CniError(f"{host.name} has MTU {host.mtu}, not {config.mtu}")
     if off := forwarding.missing(ip.address.version for ip in expected.ips):
         raise CniError(f"the host does not forward: {', '.join(off)} is off")
     if config.ip_masq:

@@ -173,7 +173,7 @@ def check(call: Call, kind: str | None, *, mtu: int = 0) -> Link:
     Args:
         call: The call.
         kind: What the link must be; ``None``: anything.
-        mtu: What its MTU must be; 0: anything.
+        mtu: What its MTU was at first; 0: anything.
 
     Raises:
         CniError: Something is gone or changed.
@@ -184,8 +184,7 @@ def check(call: Call, kind: str | None, *, mtu: int = 0) -> Link:
     with container.entered(call.netns), Netlink() as netlink:
         link = previous.as_made(netlink, expected.inside, kind)
         container.check(netlink, link, expected.ips, result)
-    if mtu and link.mtu != mtu:
-        raise CniError(f"{link.name} has MTU {link.mtu}, not {mtu}")
+    previous.check_mtu(call, link, expected.inside, mtu)
     return link
 
 

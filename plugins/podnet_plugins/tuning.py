@@ -8,6 +8,7 @@ the first, DEL without a namespace removes the backup, and GC and STATUS are rea
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
+from podnet.cni import versions
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
 from podnet.kernel import links, namespaces, sysctl
@@ -54,7 +55,8 @@ def _as_set(interface: Interface, call: Call, wanted: Settings) -> Interface:
     """Return an interface of the result as it is now; the host may have one of the same name."""
     if interface.name != call.ifname or not interface.sandbox:
         return interface
-    mtu = wanted.mtu if wanted.mtu and interface.mtu else interface.mtu
+    said = interface.mtu or versions.at_least(call.cni_version, "1.1.0")
+    mtu = wanted.mtu if wanted.mtu and said else interface.mtu
     return replace(interface, mac=wanted.mac or interface.mac, mtu=mtu)
 
 

@@ -181,14 +181,25 @@ def test_the_result_passes_through_with_the_new_address(host):
     assert (result["ips"], result["cniVersion"]) == (previous["ips"], "1.1.0")
 
 
-def test_a_result_that_says_the_mtu_says_the_new_one(host):
-    previous = _bridged(host)
-    previous["interfaces"][2]["mtu"] = 1500
+def test_the_result_says_the_new_mtu_so_that_the_check_of_the_plugin_before_knows_it(host):
+    previous = _bridged(host, mtu=1450)
 
     result = host.call("ADD", _tuning(previous, mtu=1400)).result
 
     assert result["interfaces"][2]["mtu"] == 1400
     assert "mtu" not in result["interfaces"][0]
+    checked = BRIDGE | {"mtu": 1450, "prevResult": result}
+    assert host.call("CHECK", checked).result == {}
+    host.sh("ip link set eth0 mtu 1450", netns=NETNS)
+    assert "has MTU 1450, not 1400" in host.call("CHECK", checked).stdout
+
+
+def test_a_result_of_an_older_version_does_not_say_the_mtu(host):
+    previous = _bridged(host) | {"cniVersion": "1.0.0"}
+
+    result = host.call("ADD", _tuning(previous, mtu=1400) | {"cniVersion": "1.0.0"}).result
+
+    assert "mtu" not in result["interfaces"][2]
 
 
 def test_an_interface_of_the_host_with_the_same_name_keeps_its_address(host):

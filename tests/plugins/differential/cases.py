@@ -540,6 +540,7 @@ CHAIN = _leased(
         differences=(
             *(one for one in BRIDGED if one is not why.TAKEN),
             why.ROUTES_GO,
+            why.FORWARDS_AT_ONCE,
             *GUARDED,
             why.USERS,
             *why.also((why.UNAWARE_RULES,), *why.NOWHERE, *why.LOST),

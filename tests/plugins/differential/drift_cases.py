@@ -32,17 +32,22 @@ FOLLOWS = {
 BRIDGE_BLIND = {
     "host/link/br0/mtu": "follows its ports",
     "host/route/main/*dev br0*": "the bridge's addresses are looked at, not the kernel's routes",
-    "pod/link/eth0/mtu": "tuning may have changed it; the host's end is looked at",
 }
 DRIFTING = [
     (
-        Case("bridge", (bridge(DUAL, isGateway=True, mtu=1400, hairpinMode=True),), prepare=NO_DAD),
+        Case(
+            "bridge",
+            (bridge(DUAL, isGateway=True, mtu=1400, hairpinMode=True),),
+            version="1.1.0",
+            prepare=NO_DAD,
+        ),
         HINTS | MARK | LENGTH | FOLLOWS | BRIDGE_BLIND,
     ),
     (
         Case(
             "ptp",
             (ptp(DUAL, mtu=1400, ipMasq=True, ipMasqBackend="iptables"),),
+            version="1.1.0",
             prepare=NO_DAD,
         ),
         HINTS
@@ -51,7 +56,10 @@ DRIFTING = [
         | FOLLOWS
         | {"host/route/main/fd00:1::1 dev veth*": "the kernel's, for the host's own address"},
     ),
-    (Case("macvlan", (macvlan(DUAL, mtu=1400, mac=MAC),), prepare=M0), HINTS | LENGTH),
+    (
+        Case("macvlan", (macvlan(DUAL, mtu=1400, mac=MAC),), version="1.1.0", prepare=M0),
+        HINTS | LENGTH,
+    ),
     (Case("loopback", ({"type": "loopback"},), inside="ip link set lo down"), {}),
     (
         Case("portmap", (portmap(WEB, DNS),), base=(BASE,), prepare=NO_DAD),
