@@ -6,6 +6,7 @@ The exit code lives on the class, so that no entrance needs a table of errors::
     ├── UsageError              2  the request or the configuration makes no sense
     ├── PluginError             3  a plugin said no, or misbehaved (podnet.execute)
     ├── DriftError              4  CHECK found a difference
+    ├── LeakError               5  something is left of what is gone
     ├── MissingError            7  the kernel or the system lacks something
     └── TimedOutError         124  it took too long
 
@@ -44,6 +45,12 @@ class DriftError(PodnetError):
     """CHECK found that something is not as ADD left it."""
 
     exit_code = 4
+
+
+class LeakError(PodnetError):
+    """Something is left of attachments that are gone."""
+
+    exit_code = 5
 
 
 class MissingError(PodnetError):

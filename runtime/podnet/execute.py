@@ -45,6 +45,7 @@ class Outcome:
         timed_out: The problem is that it took too long.
         left_behind: A process of its group was still alive when it had exited.
         traceparent: The trace context it was given.
+        observed: What somebody who watched it has to say; the transcript keeps it as it is.
     """
 
     invocation: Invocation
@@ -59,6 +60,7 @@ class Outcome:
     timed_out: bool = False
     left_behind: bool = False
     traceparent: str = ""
+    observed: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Outcome {self.invocation!r}: {self.ending}>"

@@ -26,7 +26,8 @@ from podnet.transcript import Transcript
 from podnet.wishes import Wish, membership
 
 
-def _processes(pods: "Pods", keep_open: tuple[int, ...]) -> Executor:
+def processes(pods: "Pods", keep_open: tuple[int, ...]) -> Executor:
+    """Return what runs the plugins of one operation on *pods*; see :class:`Pods`."""
     return ProcessExecutor(
         path=pods.places.plugin_path,
         timeout=pods.timeout,
@@ -54,7 +55,7 @@ class Pods:
     node: str = ""
     timeout: float = DEFAULT_TIMEOUT
     say: Callable[[str], None] = lambda _: None
-    make_executor: Callable[["Pods", tuple[int, ...]], Executor] = _processes
+    make_executor: Callable[["Pods", tuple[int, ...]], Executor] = processes
     strip_capabilities: bool = False
     plugin_host: PluginHost | None = None
 

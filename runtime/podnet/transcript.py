@@ -105,6 +105,7 @@ def entry(outcome: Outcome, *, node: str = "", pod: str = "") -> dict[str, objec
         "signal": outcome.signal,
         "problem": outcome.problem,
         "left_behind": outcome.left_behind,
+        **outcome.observed,
     }
 
 

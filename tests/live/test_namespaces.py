@@ -328,3 +328,15 @@ def test_what_a_command_mounts_is_its_own(node):
     _execute_in(node, "mount", "-t", "tmpfs", "none", "/srv")
 
     assert not node.run(os.path.ismount, "/srv")
+
+
+@pytest.mark.root
+def test_a_namespace_that_was_there_before_ip_netns_can_be_removed_after_it(node):
+    """`ip netns` binds /run/netns onto itself, unless somebody has done so before."""
+    path = Path("/run/netns/web")
+    node.run(namespaces.create, path)
+    node.run(subprocess.run, ["ip", "netns", "add", "other"], check=True)
+
+    node.run(namespaces.delete, path)
+
+    assert not node.run(path.exists)

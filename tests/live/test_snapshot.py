@@ -63,7 +63,8 @@ SET: dict[str, tuple[str, str, dict[str, object]]] = {
     "alias": ("ip link set v1 alias hello", "link v1", {"alias": "hello"}),
     "mac": ("ip link set v1 address 02:00:00:00:00:05", "link v1", {"mac": "02:00:00:00:00:05"}),
     "promiscuity": ("ip link set v1 promisc on", "link v1", {"promiscuous": 1}),
-    "hairpin": ("bridge link set dev v0 hairpin on", "link v0", {"port_hairpin": 1}),
+    "learning": ("bridge link set dev v0 learning off", "link v0", {"port_learning": "0"}),
+    "hairpin": ("bridge link set dev v0 hairpin on", "link v0", {"port_hairpin": "1"}),
     "address": (
         "ip addr add 10.9.0.1/24 broadcast + dev v1",
         "address 10.9.0.1/24 dev v1",
@@ -78,12 +79,12 @@ SET: dict[str, tuple[str, str, dict[str, object]]] = {
     "route": (
         "ip route add 10.7.0.0/16 via 10.1.0.9 metric 5 mtu 1300",
         "route 10.7.0.0/16 via 10.1.0.9 dev br0 metric 5 table main",
-        {"protocol": 3, "mtu": 1300},
+        {"protocol": "boot", "mtu": 1300},
     ),
     "route of another table": (
         "ip route add blackhole 10.8.0.0/16 table 1234",
         "route blackhole 10.8.0.0/16 table 1234",
-        {"protocol": 3},
+        {"protocol": "boot"},
     ),
     "route with next hops": (
         "ip route add default nexthop via 10.1.0.3 nexthop via 10.1.0.4 weight 2",
@@ -91,7 +92,7 @@ SET: dict[str, tuple[str, str, dict[str, object]]] = {
             "route 0.0.0.0/0 nexthop weight 1 via 10.1.0.3 dev br0 nexthop weight 2 via 10.1.0.4 "
             "dev br0 table main"
         ),
-        {"protocol": 3},
+        {"protocol": "boot"},
     ),
     "rule": (
         "ip rule add priority 77 from 10.1.0.2 fwmark 0x10/0xff lookup 88",

@@ -202,7 +202,11 @@ def trace(
     last: Annotated[int, typer.Option(min=0, help="Only the last so many; 0 for all.")] = 0,
     output: FormOption = Form.TABLE,
 ) -> None:
-    """Show every plugin invocation: what was asked, what came back, how long it took."""
+    """Show every plugin invocation: what was asked, what came back, how long it took.
+
+    With --diff also what it changed, where podnet was told to write that down: give --diff
+    (or set PODNET_DIFF=1) to create, delete and the like, too.
+    """
     session: Session = context.obj
     steps = list(session.pods.transcript.read(name))[-last:]
     if not steps:
@@ -210,7 +214,9 @@ def trace(
     if output in {Form.JSON, Form.YAML}:
         document({"apiVersion": API_VERSION, "kind": "Transcript", "items": steps}, form=output)
     else:
-        views.show_trace(steps, verbose=verbose or output is Form.WIDE)
+        views.show_trace(steps, verbose=verbose or output is Form.WIDE, diff=session.diff)
+        if session.diff and not any("changes" in step for step in steps):
+            session.note("nobody watched them: podnet --diff create NAME writes changes down")
 
 
 def register(app: typer.Typer) -> None:

@@ -15,6 +15,7 @@ from podnet.cli import (
     cluster_commands,
     failures,
     inspection,
+    leak_commands,
     maintenance,
     node_commands,
     plugin_commands,
@@ -30,7 +31,7 @@ from podnet.rig.faults import Fault
 
 _EPILOG = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
-    "4 CHECK found a difference, 7 the system lacks something, 124 timeout, "
+    "4 CHECK found a difference, 5 a leak, 7 the system lacks something, 124 timeout, "
     "130 interrupted. Data goes to stdout, everything else to stderr."
 )
 app = typer.Typer(
@@ -46,7 +47,7 @@ app.add_typer(node_commands.app, name="node")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(plugin_commands.app, name="plugins")
 app.add_typer(recording_commands.app, name="record")
-for module in (pod_commands, inspection, probing, maintenance):
+for module in (pod_commands, inspection, probing, maintenance, leak_commands):
     module.register(app)
 
 #: Commands that need no root and no namespace of the user's own instead.
@@ -61,7 +62,7 @@ _VALUED = (
     "--record",
     "--fault",
 )
-_FLAGS = ("--quiet", "-q", "--strip-capabilities", "--no-plugin-host")
+_FLAGS = ("--quiet", "-q", "--strip-capabilities", "--no-plugin-host", "--diff")
 
 
 @app.callback()
@@ -111,6 +112,14 @@ def podnet(  # noqa: PLR0913  the global options
             help="Let something go wrong, portmap:ADD:kill-after: docs/scenarios.md. Repeatable.",
         ),
     ] = None,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            envvar="PODNET_DIFF",
+            help="Write down what each plugin changes on the Node; with trace, show it.",
+        ),
+    ] = False,
     strip_capabilities: Annotated[
         bool,
         typer.Option(
@@ -131,6 +140,8 @@ def podnet(  # noqa: PLR0913  the global options
         timeout=timeout,
         quiet=quiet,
         strip_capabilities=strip_capabilities,
+        in_node=bool(node),
+        diff=diff,
         plugin_host=not no_plugin_host and os.environ.get("PODNET_PLUGIN_HOST") != "0",
         record=record,
         faults=tuple(map(Fault.parse, fault or ())),

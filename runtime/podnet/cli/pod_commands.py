@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
 import typer
 
 from podnet.cli import failures, parsing, views
 from podnet.cli.output import Form, FormOption
+from podnet.cli.progress import progress
 from podnet.cli.session import Session, cnitool_args, cnitool_capabilities
 from podnet.cni.errors import CniError
 from podnet.cni.versions import Verb
@@ -104,7 +104,9 @@ def create(  # noqa: PLR0913  the options of a pod
     if dry_run:
         views.show_plan([s for pod in pods for s in session.pods.preview(pod, Verb.ADD)], output)
         return
-    made, status = _for_each(pods, session.pods.create, jobs=jobs, doing="creating")
+    made, status = _for_each(
+        pods, session.pods.create, jobs=session.at_a_time(jobs), doing="creating"
+    )
     views.show_pods(made, output)
     sys.exit(status)
 
@@ -159,7 +161,7 @@ def delete(  # noqa: PLR0913
         session.pods.delete(name, force=force)
         return name
 
-    gone, status = _for_each(chosen, remove, jobs=jobs, doing="deleting")
+    gone, status = _for_each(chosen, remove, jobs=session.at_a_time(jobs), doing="deleting")
     for name in gone:
         session.note(f"deleted {name}")
     sys.exit(status)
@@ -180,7 +182,9 @@ def check(
         pods = [session.pods.records.load(name) for name in chosen]
         views.show_plan([s for pod in pods for s in session.pods.preview(pod, Verb.CHECK)], output)
         return
-    fine, status = _for_each(chosen, session.pods.check, jobs=jobs, doing="checking")
+    fine, status = _for_each(
+        chosen, session.pods.check, jobs=session.at_a_time(jobs), doing="checking"
+    )
     for pod in fine:
         session.note(f"{pod.name} is as it was made")
     sys.exit(status)
@@ -259,7 +263,7 @@ def _for_each(
     """
     results: dict[int, T] = {}
     status = 0
-    with _progress(doing, len(subjects)) as advance:
+    with progress(f"{doing} {len(subjects)} pods", len(subjects)) as advance:
         for index, outcome in _outcomes(subjects, act, jobs):
             subject = subjects[index]
             try:
@@ -288,20 +292,6 @@ def _outcomes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-@contextmanager
-def _progress(doing: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, where there is something to wait for and somebody who watches."""
-    if total < 2 or not sys.stderr.isatty():  # noqa: PLR2004
-        yield lambda: None
-        return
-    from rich.console import Console  # noqa: PLC0415  60 ms that only a terminal needs
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{doing} {total} pods", total=total)
-        yield lambda: bar.advance(task)
 
 
 def register(app: typer.Typer) -> None:

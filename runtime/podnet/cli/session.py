@@ -4,8 +4,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,11 +15,11 @@ from podnet.cni.config import Network
 from podnet.confdir import Directory
 from podnet.description import Catalogue
 from podnet.errors import UsageError
-from podnet.execute import ProcessExecutor
+from podnet.execute import Executor, ProcessExecutor
 from podnet.node import Nodes, current
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
-from podnet.pods import Pods
+from podnet.pods import Pods, processes
 from podnet.rig import shims
 from podnet.rig.faults import Fault
 from podnet.rig.shims import Task
@@ -37,6 +37,8 @@ class Session:
         plugin_host: Start podnet's own plugins from a preloaded process.
         record: Where calls of plugins are written down.
         faults: What goes wrong.
+        in_node: We are in a named Node, not on the machine itself.
+        diff: Write down what each invocation changes, and show it.
     """
 
     places: Places
@@ -47,6 +49,8 @@ class Session:
     record: Path | None = None
     faults: tuple[Fault, ...] = ()
     _undo: ExitStack = field(default_factory=ExitStack)
+    in_node: bool = False
+    diff: bool = False
 
     @cached_property
     def pods(self) -> Pods:
@@ -58,8 +62,25 @@ class Session:
             say=self.note,
             strip_capabilities=self.strip_capabilities,
             plugin_host=self._host(),
+            make_executor=self._watched if self.diff else processes,
         )
         return self._behind_shims(pods) if self.record or self.faults else pods
+
+    def at_a_time(self, jobs: int) -> int:
+        """Return how many pods are worked on at a time: one, where changes are to be told apart."""
+        return 1 if self.diff else jobs
+
+    def _watched(self, pods: Pods, keep_open: tuple[int, ...]) -> Executor:
+        from podnet.rig import picture, telling, watching  # noqa: PLC0415  only this needs them
+
+        own = (str(self.places.state), str(self.places.run))
+        frame = picture.WHOLE if self.in_node else picture.SHARED
+        seen = replace(frame, ignored=(*frame.ignored, *own))
+        return watching.Watching(
+            executor=processes(pods, keep_open),
+            observe=telling.observed,
+            look=partial(picture.take_here, seen),
+        )
 
     def _behind_shims(self, pods: Pods) -> Pods:
         """Let plugins be recorded, and things go wrong, until the command is over."""

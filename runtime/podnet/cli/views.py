@@ -92,8 +92,8 @@ def _planned(step: Invocation) -> dict[str, object]:
     }
 
 
-def show_trace(steps: Iterable[Mapping[str, object]], *, verbose: bool) -> None:
-    """Print a transcript, step by step."""
+def show_trace(steps: Iterable[Mapping[str, object]], *, verbose: bool, diff: bool = False) -> None:
+    """Print a transcript, step by step; with *diff* what each changed on the Node."""
     for step in steps:
         write(f"{_headline(step)}\n")
         if step["problem"] or step["left_behind"]:
@@ -107,6 +107,19 @@ def show_trace(steps: Iterable[Mapping[str, object]], *, verbose: bool) -> None:
                 _show_stream(stream, step[stream])
         elif step["exit_status"] != 0 and step["stdout"]:
             write(_indented(str(step["stdout"]), 5))
+        if diff:
+            _show_changes(step)
+
+
+def _show_changes(step: Mapping[str, object]) -> None:
+    from podnet.rig import telling  # noqa: PLC0415  only this needs it
+
+    changes, lies = step.get("changes"), step.get("untrue")
+    if isinstance(changes, list):
+        said = list(telling.lines(changes)) or ["changed nothing"]
+        write("".join(f"     {line}\n" for line in said))
+    for lie in lies if isinstance(lies, list) else ():
+        write(f"     ! the result is not true: {lie}\n")
 
 
 def _headline(step: Mapping[str, object]) -> str:

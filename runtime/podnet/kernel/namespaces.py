@@ -20,6 +20,7 @@ from podnet.errors import MissingError, PodnetError
 from podnet.kernel import libc
 
 OWN = "/proc/thread-self/ns/net"
+_IP_NETNS = Path("/run/netns")
 # linux/magic.h
 _NSFS = 0x6E736673
 # linux/nsfs.h
@@ -40,6 +41,8 @@ def create(path: Path) -> None:
     """
     with needing_privilege("make a network namespace"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if path.parent == _IP_NETNS:
+            _share(path.parent)
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
         except FileExistsError:
@@ -51,6 +54,21 @@ def create(path: Path) -> None:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def _share(directory: Path) -> None:
+    """Make *directory* a mount point of its own, shared, as `ip netns` does.
+
+    It would do so when somebody uses it next, and cover the pins that are there already: what
+    is covered cannot be unmounted, and its file cannot be removed.
+    """
+    try:
+        libc.mount("none", str(directory), flags=libc.MS_SHARED | libc.MS_REC)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        libc.mount(str(directory), str(directory), flags=libc.MS_BIND | libc.MS_REC)
+        libc.mount("none", str(directory), flags=libc.MS_SHARED | libc.MS_REC)
 
 
 def _create(path: Path) -> None:

@@ -56,7 +56,6 @@ _DATA: Mapping[str, Mapping[int, str]] = {
 }
 _PORT = {
     2: "priority",
-    3: "cost",
     4: "hairpin",
     5: "guard",
     6: "root_block",
@@ -70,6 +69,17 @@ _PORT = {
     32: "neigh_suppress",
     33: "isolated",
     39: "locked",
+}
+# What nobody has set; any other value is said, 0 too.
+_USUAL = {
+    "forward_delay": 1500,
+    "ageing_time": 30000,
+    "mcast_snooping": 1,
+    "priority": 32,
+    "learning": 1,
+    "flood": 1,
+    "mcast_flood": 1,
+    "bcast_flood": 1,
 }
 
 
@@ -167,17 +177,20 @@ def _data(link: Described) -> Iterator[tuple[str, object]]:
     if table is None:
         yield "data", packed.hex()
         return
-    said = attributes(packed)
-    yield from ((name, as_int(said[kind])) for kind, name in table.items() if kind in said)
+    yield from _unusual(attributes(packed), table)
 
 
 def _port(link: Described) -> Iterator[tuple[str, object]]:
-    if as_text(link.info.get(_IFLA_INFO_SLAVE_KIND, b"")) != "bridge":
-        return
-    said = attributes(link.info.get(_IFLA_INFO_SLAVE_DATA, b""))
-    for kind, name in _PORT.items():
-        if kind in said:
-            yield f"port_{name}", as_int(said[kind])
+    if as_text(link.info.get(_IFLA_INFO_SLAVE_KIND, b"")) == "bridge":
+        said = attributes(link.info.get(_IFLA_INFO_SLAVE_DATA, b""))
+        yield from ((f"port_{name}", value) for name, value in _unusual(said, _PORT))
+
+
+def _unusual(said: Mapping[int, bytes], names: Mapping[int, str]) -> Iterator[tuple[str, object]]:
+    for kind, name in names.items():
+        value = as_int(said.get(kind, b""))
+        if kind in said and value != _USUAL.get(name, 0):
+            yield name, str(value)
 
 
 def _addresses(netlink: Netlink, names: Mapping[int, str]) -> Iterator[Fact]:

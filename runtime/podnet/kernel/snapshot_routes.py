@@ -25,6 +25,7 @@ _PROTOCOL_KERNEL = 2
 _TABLES = {253: "default", 254: "main", 255: "local"}
 _TYPES = dict(enumerate(("", "", "local", "broadcast", "anycast", "multicast", "blackhole")))
 _TYPES |= {7: "unreachable", 8: "prohibit", 9: "throw"}
+_PROTOCOLS = {1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}
 _SCOPES = {0: "", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_GOTO, _FRA_PRIORITY, _FRA_FWMARK = 1, 2, 3, 4, 6, 10
 _FRA_SUPPRESS, _FRA_TABLE, _FRA_FWMASK, _FRA_OIFNAME, _FRA_L3MDEV = 14, 15, 16, 17, 19
@@ -65,7 +66,7 @@ def _route(payload: bytes, names: Mapping[int, str]) -> Iterator[Fact]:
         "route",
         " ".join(filter(None, words)),
         stated(
-            protocol=protocol,
+            protocol=_PROTOCOLS.get(protocol, protocol),
             scope=_SCOPES.get(scope, scope),
             src=_address(said.get(_RTA_PREFSRC)),
             onlink=bool(flags & _ONLINK),

@@ -162,14 +162,20 @@ def _things(
 def _processes() -> Iterator[Fact]:
     """Yield the processes of this Node that are not ours.
 
-    What a plugin leaves running has lost its parent; our children are podnet's own.
+    What a plugin leaves running has lost its parent; our children, and theirs, are podnet's own.
     """
-    own = os.getpid()
+    own, found = os.getpid(), dict[int, tuple[int, str]]()
     for pid in worlds.processes(namespaces.identity(_OWN_UTS)):
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
             parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
-            continue
-        if pid != own and (parent != own or own == _INIT):
-            yield Fact("process", f"{' '.join(words).strip()} (pid {pid})")
+            found[pid] = parent, " ".join(words).strip()
+    for pid, (_, command) in found.items():
+        if own == _INIT or not _descends(pid, own, found):
+            yield Fact("process", f"{command} (pid {pid})")
+
+
+def _descends(pid: int, ancestor: int, found: Mapping[int, tuple[int, str]]) -> bool:
+    while pid in found and pid != ancestor:
+        pid, _ = found[pid]
+    return pid == ancestor
