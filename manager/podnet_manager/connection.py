@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 import h11
 
 from podnet.errors import UsageError
+from podnet_manager.bell import Bell
 
 _PIECE = 1 << 18
+_LONGEST_WAIT = 1e6  # seconds: poll takes no more of them
 _PORTS = {"http": 80, "https": 443}
 # A peer that is cut off says nothing, not even goodbye; the kernel finds out in about
 # fifteen seconds, also while we only listen.
@@ -78,12 +80,20 @@ class Connection:
         endpoint: Where to.
         tls: Whom to believe there, if it speaks TLS.
         deadline: By the monotonic clock; until then it must be open.
+        cancelled: Once it is rung, no read waits any more.
 
     Raises:
         OSError: It is not.
     """
 
-    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext, *, deadline: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        tls: ssl.SSLContext,
+        *,
+        deadline: float,
+        cancelled: Bell | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._socket = socket.create_connection(
             (endpoint.host, endpoint.port), timeout=_until(deadline)
@@ -100,6 +110,9 @@ class Connection:
         self._protocol = h11.Connection(h11.CLIENT)
         self._arrival = select.poll()
         self._arrival.register(self._socket, select.POLLIN)
+        self._cancelled = cancelled
+        if cancelled:
+            self._arrival.register(cancelled, select.POLLIN)
 
     @property
     def is_reusable(self) -> bool:
@@ -190,8 +203,9 @@ class Connection:
             try:
                 return self._socket.recv(_PIECE)
             except (BlockingIOError, ssl.SSLWantReadError):
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._arrival.poll(left * 1000):
+                left = min(deadline - time.monotonic(), _LONGEST_WAIT)
+                is_over = self._cancelled and self._cancelled.is_rung()
+                if left <= 0 or is_over or not self._arrival.poll(left * 1000):
                     return None
 
 

@@ -18,6 +18,7 @@ from podnet.kernel.monitor import Monitor
 from podnet.kernel.netlink import Netlink
 from podnet_manager import acquire, netconf, node, subnet_env
 from podnet_manager.acquire import Claimant
+from podnet_manager.bell import Bell
 from podnet_manager.lease import Lease
 from podnet_manager.log import Log
 from podnet_manager.netconf import NetConf
@@ -114,7 +115,7 @@ class Manager:
     @contextmanager
     def _listening(self, monitor: Monitor) -> Iterator[None]:
         """Have the store and the kernel listened to."""
-        over = threading.Event()
+        over = Bell()
         threads = [
             threading.Thread(target=self._told, args=(self._watch_store, over), name="store"),
             threading.Thread(target=self._told, args=(self._watch_kernel, monitor), name="kernel"),
@@ -124,7 +125,7 @@ class Manager:
         try:
             yield
         finally:
-            over.set()
+            over.ring()
             monitor.stop()
             for thread in threads:
                 thread.join()
@@ -144,17 +145,17 @@ class Manager:
         while links := monitor.wait():
             self._events.put(News(links))
 
-    def _watch_store(self, over: threading.Event) -> None:
+    def _watch_store(self, over: Bell) -> None:
         store: Store | None = None
         revision, pause = -1, _RETRY_FIRST
-        while not over.is_set():
+        while not over.is_rung():
             try:
                 store = store or self._open_store()
                 if revision < 0:
                     snapshot = store.snapshot()
                     self._events.put(snapshot)
                     revision = snapshot.revision
-                changes = store.changes(revision, patience=_WATCH_PATIENCE, cancelled=over.is_set)
+                changes = store.changes(revision, patience=_WATCH_PATIENCE, cancelled=over)
                 if changes.changes:
                     self._events.put(changes)
                 revision, pause = changes.revision, _RETRY_FIRST

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from podnet.cni.errors import DecodeError
 from podnet.cni.wire import Fields
+from podnet_manager.bell import Bell
 from podnet_manager.gateway import NOT_FOUND, Gateway, RefusedError, Stream
 from podnet_manager.store import CompactedError, StoreError
 
@@ -168,10 +169,10 @@ class Etcd:
             if exc.code != NOT_FOUND:
                 raise
 
-    def watch(
-        self, prefix: bytes, *, after: int, cancelled: Callable[[], bool] = lambda: False
-    ) -> "Watch":
+    def watch(self, prefix: bytes, *, after: int, cancelled: Bell | None = None) -> "Watch":
         """Watch the keys that start with *prefix*, from the revision after *after* on.
+
+        Once it is cancelled, nobody waits for anything any more.
 
         Raises:
             CompactedError: etcd does not have, or not yet have, that revision.

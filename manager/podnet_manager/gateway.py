@@ -19,6 +19,7 @@ from podnet.cni import wire
 from podnet.cni.errors import DecodeError
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
+from podnet_manager.bell import Bell
 from podnet_manager.connection import Connection, Endpoint
 from podnet_manager.store import StoreError
 
@@ -167,22 +168,23 @@ class Gateway:
         path: str,
         body: Mapping[str, object],
         *,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Bell | None = None,
     ) -> tuple[Stream, Fields]:
-        """Open a stream; return it and its first message.
+        """Open a stream; return it and its first message.  Once cancelled, it waits for no more.
 
         Raises:
             RefusedError: etcd said no.
             StoreError: No endpoint answered in time, or nobody wants it any more.
         """
         return self._anywhere(
-            lambda endpoint, deadline: self._open(endpoint, deadline, path, body), cancelled
+            lambda endpoint, deadline: self._open(endpoint, deadline, path, body, cancelled),
+            cancelled,
         )
 
     def _anywhere(
         self,
         action: Callable[[Endpoint, float], T],
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Bell | None = None,
     ) -> T:
         """Do something with one endpoint after the other, until one can or the time is up."""
         start = time.monotonic()
@@ -202,7 +204,7 @@ class Gateway:
                 failures[endpoint.url] = str(exc)
             self.close()
             self._endpoints.rotate(-1)
-            if time.monotonic() + pause >= deadline or cancelled():
+            if time.monotonic() + pause >= deadline or (cancelled and cancelled.is_rung()):
                 raise StoreError(
                     f"etcd does not answer within {self._access.timeout:g} s: "
                     + "; ".join(f"{url}: {reason}" for url, reason in failures.items())
@@ -224,12 +226,17 @@ class Gateway:
         return self._post(endpoint, deadline, path, body, self._identity(endpoint, deadline))
 
     def _open(
-        self, endpoint: Endpoint, deadline: float, path: str, body: Mapping[str, object]
+        self,
+        endpoint: Endpoint,
+        deadline: float,
+        path: str,
+        body: Mapping[str, object],
+        cancelled: Bell | None,
     ) -> tuple[Stream, Fields]:
         self._token = ""  # that one is stale, a stream says in words only
         # Of a member that has lost the others, we want an error and not silence.
         headers = self._identity(endpoint, deadline) | {"Grpc-Metadata-hasleader": "true"}
-        connection = Connection(endpoint, self._tls, deadline=deadline)
+        connection = Connection(endpoint, self._tls, deadline=deadline, cancelled=cancelled)
         with ExitStack() as undo:
             undo.callback(connection.close)
             status = connection.open(path, wire.dumps(body).encode(), headers, deadline=deadline)

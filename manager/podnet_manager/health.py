@@ -1,5 +1,6 @@
 """/healthz, /readyz and /metrics over HTTP, on a port or a Unix socket."""
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from podnet.errors import UsageError
+from podnet_manager.bell import Bell
 from podnet_manager.status import Status
 
 _UNIX = "unix:"
@@ -29,17 +31,26 @@ def serving(status: Status, address: str) -> Iterator[None]:
     if not address:
         yield
         return
-    server = _server(status, address)
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True, name="health")
+    server, over = _server(status, address), Bell()
+    thread = threading.Thread(target=_serve, args=(server, over), daemon=True, name="health")
     thread.start()
     try:
         yield
     finally:
-        server.shutdown()
+        over.ring()
         thread.join()
         server.server_close()
         if address.startswith(_UNIX):
             Path(address.removeprefix(_UNIX)).unlink(missing_ok=True)
+
+
+def _serve(server: HTTPServer, over: Bell) -> None:
+    server.timeout = 0  # somebody is there: who asks waits below
+    asked = select.poll()
+    for one in (server, over):
+        asked.register(one, select.POLLIN)
+    while asked.poll() and not over.is_rung():
+        server.handle_request()
 
 
 def _server(status: Status, address: str) -> HTTPServer:

@@ -5,11 +5,11 @@ greater than those before; who changes a lease says which revision he knows, so 
 that slept through the end of its lease never overwrites the next one's.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from podnet.errors import PodnetError
+from podnet_manager.bell import Bell
 from podnet_manager.lease import Attributes, Lease, Subnets
 
 DAY = 86400.0
@@ -81,10 +81,8 @@ class Store(Protocol):
     def reserve(self, subnets: Subnets, attributes: Attributes) -> Lease:
         """Set a lease for good, whoever had it."""
 
-    def changes(
-        self, since: int, *, patience: float, cancelled: Callable[[], bool] = lambda: False
-    ) -> Changes:
-        """Wait for changes after revision *since*, at most *patience* seconds.
+    def changes(self, since: int, *, patience: float, cancelled: Bell | None = None) -> Changes:
+        """Wait for changes after revision *since*, at most *patience* seconds, or until cancelled.
 
         A store that is away is looked for, for as long as any other request would take.
 

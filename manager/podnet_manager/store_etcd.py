@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 
 from podnet.cni.errors import CniError
+from podnet_manager.bell import Bell
 from podnet_manager.etcd import Entry, Etcd, Pair, Watch
 from podnet_manager.gateway import Access, BrokenError, Gateway
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.store import Change, Changes, Snapshot, StoreError
 
 PREFIX = "/coreos.com/network"
-# How often somebody who waits looks whether he still shall, and how long until another try.
-_GLANCE = 0.1
+_PAUSE = 0.1  # before a watch that broke is opened again
 
 
 class EtcdStore:
@@ -174,9 +174,7 @@ class EtcdStore:
         revision = self._etcd.put(self._key(subnets), attributes.to_wire())
         return Lease(subnets=subnets, attributes=attributes, revision=revision)
 
-    def changes(
-        self, since: int, *, patience: float, cancelled: Callable[[], bool] = lambda: False
-    ) -> Changes:
+    def changes(self, since: int, *, patience: float, cancelled: Bell | None = None) -> Changes:
         """Wait for changes after revision *since*.
 
         One watch goes on from call to call, as long as each starts where the last one ended.
@@ -188,22 +186,22 @@ class EtcdStore:
         changes: list[Change] = []
         while True:
             # What is there already is taken along; for more nobody waits.
-            glance = 0.0 if changes else min(deadline, time.monotonic() + _GLANCE)
+            limit = 0.0 if changes else deadline
             try:
                 self._watch = self._watch or self._etcd.watch(
                     self._subnets, after=self._seen, cancelled=cancelled
                 )
-                found = self._watch.read(deadline=glance)
+                found = self._watch.read(deadline=limit)
             except StoreError as exc:
                 self._unwatch()
-                if not (changes or cancelled() or isinstance(exc, BrokenError)):
+                if not (changes or _is_rung(cancelled) or isinstance(exc, BrokenError)):
                     raise
                 found = None
-                time.sleep(max(0.0, glance - time.monotonic()))
+                time.sleep(max(0.0, min(_PAUSE, limit - time.monotonic())))
             if found is not None:
                 self._seen = max(self._seen, found.revision)
                 changes += filter(None, map(self._change, found.entries))
-            elif changes or cancelled() or time.monotonic() >= deadline:
+            elif changes or _is_rung(cancelled) or time.monotonic() >= deadline:
                 return Changes(self._seen, tuple(changes))
 
     def _unwatch(self) -> None:
@@ -252,6 +250,10 @@ class EtcdStore:
             self._etcd.revoke(hold)
         except StoreError:
             return  # no key needs it any more, and it ends by itself
+
+
+def _is_rung(bell: Bell | None) -> bool:
+    return bell is not None and bell.is_rung()
 
 
 def _lease(subnets: Subnets, entry: Entry) -> Lease | None:

@@ -1,7 +1,8 @@
 """The embedded lease store: one SQLite file, shared by the Nodes of one machine.
 
 Nothing to start: whoever comes first makes it.  Leases end by the clock, and whoever looks
-next writes that down, so that everybody sees the same changes in the same order.
+next writes that down, so that everybody sees the same changes in the same order.  Beside it is
+the number of the last change, which wakes those who wait for one.
 """
 
 import os
@@ -12,12 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podnet.cni.errors import CniError
+from podnet.kernel.shared_number import SharedNumber
+from podnet_manager.bell import Bell
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.store import Change, Changes, CompactedError, Snapshot, StoreError
 
 _BUSY_SECONDS = 10
-# How often somebody who waits looks whether the file has changed.
-_GLANCE = 0.05
+# Who waits is woken by who writes; a writer may be killed before he says so, and a clock be set.
+_GLANCE = 2.0
 _RETRY = 0.005
 _REMEMBERED = 20_000  # changes; who missed more takes a new snapshot
 _SCHEMA = """
@@ -52,11 +55,14 @@ class SqliteStore:
             # A lease that a power failure forgets is taken again; fsync is 5 ms each time.
             self._db.execute("PRAGMA synchronous = NORMAL")
             _prepare(self._db)
+            self._news = SharedNumber(path.with_name(f"{path.name}-news"))
         self._path = path
+        self._said = 0
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+        self._news.close()
 
     def config(self) -> bytes | None:
         """Return the network's configuration, ``None`` while there is none."""
@@ -127,18 +133,25 @@ class SqliteStore:
         with self._writing():
             return self._put(subnets, attributes, None)
 
-    def changes(
-        self, since: int, *, patience: float, cancelled: Callable[[], bool] = lambda: False
-    ) -> Changes:
-        """Wait for changes after revision *since*."""
+    def changes(self, since: int, *, patience: float, cancelled: Bell | None = None) -> Changes:
+        """Wait for changes after revision *since*; they are announced, or are the end of a lease."""
         deadline = time.monotonic() + patience
-        while True:
-            self._expire()
-            with _named(self._path):
-                found = self._logged(since)
-            if found or cancelled() or time.monotonic() >= deadline:
-                return found or Changes(since)
-            time.sleep(min(_GLANCE, max(0.0, deadline - time.monotonic())))
+        with (cancelled or Bell()).calling(self._news.nudge):
+            while True:
+                seen = self._news.seen  # before the look, so that nothing can happen in between
+                self._expire()
+                with _named(self._path):
+                    found = self._logged(since)
+                left = deadline - time.monotonic()
+                if found or left <= 0 or (cancelled and cancelled.is_rung()):
+                    return found or Changes(since)
+                self._news.wait(seen, min(left, _GLANCE, self._until_one_ends()))
+
+    def _until_one_ends(self) -> float:
+        """Return the seconds until the next lease ends, if nobody renews it."""
+        with _named(self._path):
+            (next_,) = self._db.execute("SELECT min(expires) FROM leases").fetchone()
+        return _GLANCE if next_ is None else max(0.001, next_ - self._clock())
 
     def _logged(self, since: int) -> Changes | None:
         last = self._last_revision()
@@ -179,8 +192,12 @@ class SqliteStore:
                 yield
             except BaseException:
                 self._db.execute("ROLLBACK")
+                self._said = 0
                 raise
             self._db.execute("COMMIT")
+            if self._said:
+                self._news.announce(self._said)
+                self._said = 0
 
     def _put(self, subnets: Subnets, attributes: Attributes, expires: float | None) -> Lease:
         hold = "" if expires is None else self._holder
@@ -204,7 +221,7 @@ class SqliteStore:
         done = self._db.execute(
             "INSERT INTO log (key, value, hold, expires) VALUES (?, ?, ?, ?)", row
         )
-        revision = done.lastrowid or 0
+        revision = self._said = done.lastrowid or 0
         self._db.execute("DELETE FROM log WHERE revision <= ?", (revision - _REMEMBERED,))
         return revision
 

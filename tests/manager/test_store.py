@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from podnet_manager.bell import Bell
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.store import Change, CompactedError, Store, StoreError
 
@@ -270,10 +271,10 @@ def test_who_waits_for_nothing_gets_nothing(store):
 
 
 def test_who_does_not_want_to_wait_any_more_need_not(store):
-    enough = threading.Event()
-    threading.Timer(0.2, enough.set).start()
+    enough = Bell()
+    threading.Timer(0.2, enough.ring).start()
 
-    found = store.changes(store.snapshot().revision, patience=math.inf, cancelled=enough.is_set)
+    found = store.changes(store.snapshot().revision, patience=math.inf, cancelled=enough)
 
     assert found.changes == ()
 

@@ -17,6 +17,7 @@ import pytest
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
 from podnet_manager.acquire import Claimant, acquire
+from podnet_manager.bell import Bell
 from podnet_manager.etcd import Entries, Watch
 from podnet_manager.gateway import Access, Stream
 from podnet_manager.lease import Attributes, Subnets
@@ -376,10 +377,10 @@ def test_who_is_cancelled_during_an_outage_need_not_wait(server):
     store = server.store(timeout=HOUR)
     revision = store.snapshot().revision
     server.kill()
-    enough = threading.Event()
-    threading.Timer(0.2, enough.set).start()
+    enough = Bell()
+    threading.Timer(0.2, enough.ring).start()
 
-    assert store.changes(revision, patience=HOUR, cancelled=enough.is_set).changes == ()
+    assert store.changes(revision, patience=HOUR, cancelled=enough).changes == ()
 
 
 def test_an_endpoint_that_does_not_answer_is_left_for_the_next_one(server):
