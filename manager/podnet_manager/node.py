@@ -10,9 +10,10 @@ from pathlib import Path
 
 from podnet.kernel.netlink import Netlink, NetlinkError
 from podnet_manager import desired, masquerade, reconcile, uplink, vtep
-from podnet_manager.desired import Skipped, Surroundings
+from podnet_manager.desired import Entry, Skipped, Surroundings
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.netconf import NetConf, Vxlan
+from podnet_manager.placed import Placed
 from podnet_manager.reconcile import Difference
 from podnet_manager.uplink import Uplink
 from podnet_manager.vtep import Vtep
@@ -65,11 +66,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one reconciliation did."""
+    """What one reconciliation did.
+
+    Attributes:
+        change: What was set and removed.
+        refused: What of it the kernel refused.
+        skipped: Leases that nothing can be set for.
+        placed: What is there now, for each lease.
+    """
 
     change: Difference
     refused: list[NetlinkError]
     skipped: list[Skipped]
+    placed: Placed
 
 
 def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
@@ -128,12 +137,40 @@ def bring(
     """Bring addresses, routes, neighbours and forwarding entries to what the leases say."""
     vtep.remove_others(netlink, prepared.links)
     vtep.address(netlink, prepared.vteps, own, conf)
-    devices = {family: one.index for family, one in prepared.vteps.items()}
-    here = Surroundings(uplink=prepared.uplink, devices=devices)
-    wanted, skipped = desired.entries(conf.backend, peers, here)
-    there = reconcile.actual(netlink, devices.values(), wanted)
+    entries, skipped = _desired(conf, prepared, {lease.subnets: lease for lease in peers})
+    placed = Placed(entries)
+    wanted = placed.every()
+    there = reconcile.actual(netlink, _devices(prepared).values(), wanted)
     change = reconcile.difference(wanted, there)
-    return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped)
+    return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped, placed)
+
+
+def follow(
+    netlink: Netlink,
+    conf: NetConf,
+    prepared: Prepared,
+    placed: Placed,
+    news: Mapping[Subnets, Lease | None],
+) -> Outcome:
+    """Bring the entries of some leases to what is new of them, without a look at the others."""
+    entries, skipped = _desired(conf, prepared, news)
+    change = placed.replace(entries)
+    return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped, placed)
+
+
+def _desired(
+    conf: NetConf, prepared: Prepared, leases: Mapping[Subnets, Lease | None]
+) -> tuple[dict[Subnets, set[Entry]], list[Skipped]]:
+    here = Surroundings(uplink=prepared.uplink, devices=_devices(prepared))
+    found, skipped = dict[Subnets, set[Entry]](), list[Skipped]()
+    for subnets, lease in leases.items():
+        found[subnets], missed = desired.entries(conf.backend, [lease] if lease else [], here)
+        skipped += missed
+    return found, skipped
+
+
+def _devices(prepared: Prepared) -> dict[int, int]:
+    return {family: one.index for family, one in prepared.vteps.items()}
 
 
 def ensure_rules(conf: NetConf, own: Subnets, choices: Choices) -> bool:

@@ -61,6 +61,19 @@ class Peers:
         found = self._leases.get(subnets)
         return found.attributes if found else None
 
+    def lease(self, subnets: Subnets) -> Lease | None:
+        """Return the lease on *subnets*, if there is one."""
+        return self._leases.get(subnets)
+
+    @property
+    def are_lingering(self) -> bool:
+        """Whether there are peers whose leases are over."""
+        return bool(self._lingering)
+
+    def count(self, own: Subnets) -> int:
+        """Return how many leases there are besides the one on *own*."""
+        return len(self._leases) - (own in self._leases)
+
     def others(self, own: Subnets) -> list[Lease]:
         """Return the leases of all Nodes but the one on *own*."""
         now = self._clock()

@@ -16,6 +16,7 @@ _HELP = {
     "entries_set_total": "Routes, neighbours and forwarding entries that were set.",
     "entries_removed_total": "And that were removed.",
     "entries_refused_total": "And that the kernel refused.",
+    "netlink_messages_total": "Messages to the kernel and from it, since the lease was got.",
     "renewals_total": "Renewals of the lease.",
     "leases_lost_total": "Times that the lease was gone.",
     "store_failures_total": "Times that the lease store did not answer.",

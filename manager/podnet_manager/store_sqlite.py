@@ -231,9 +231,14 @@ class SqliteStore:
 
     def _is_taken(self, subnets: Subnets) -> bool:
         """Tell whether somebody has one of *subnets*, maybe together with another."""
-        wanted = set(subnets.each)
-        keys = self._db.execute("SELECT key FROM leases").fetchall()
-        return any(wanted.intersection(Subnets.from_key(key).each) for (key,) in keys)
+        for subnet in subnets.each:
+            part = Subnets.of((subnet,)).key
+            # A key is one part, or two with "&" between; no part has a character of LIKE's.
+            asked = (part, f"{part}&%", f"%&{part}")
+            question = "SELECT 1 FROM leases WHERE key = ? OR key LIKE ? OR key LIKE ?"
+            if self._db.execute(question, asked).fetchone():
+                return True
+        return False
 
     def _last_revision(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()

@@ -2,7 +2,8 @@
 
 ``python -m podnet_manager.tamper expire|steal ADDRESS`` looks for the lease of the Node with
 that public address: it ends, as if nobody had renewed it; or somebody who does not exist
-writes his own address into it.  ``fill COUNT`` adds leases of so many Nodes that do not exist.
+writes his own address into it.  ``fill COUNT`` adds leases of so many Nodes that do not exist,
+and that do not end.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from podnet_manager.store_sqlite import SqliteStore
 
 #: TEST-NET-1 (RFC 5737): nobody has it.
 THIEF = IPv4Address("192.0.2.66")
-_FIRST = IPv4Address("100.96.0.1")  # of the Nodes that do not exist; in no underlay of ours
+_FIRST = IPv4Address("100.64.128.1")  # of the Nodes that do not exist; on a cluster's switch
 _HOLDER = "tampered"
 
 
@@ -99,7 +100,7 @@ def fill(store: Store, count: int) -> None:
     if count > min(len(pool) for pool in conf.pools):
         raise UsageError(f"the network has no {count} subnets")
     for subnets, attributes in _invented(conf, count):
-        store.create(subnets, attributes, ttl=DAY)
+        store.reserve(subnets, attributes)
 
 
 def _invented(conf: NetConf, count: int) -> Iterator[tuple[Subnets, Attributes]]:

@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -15,11 +16,12 @@ from podnet.kernel.monitor import ANY_LINK
 from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
 from podnet_manager.clock import Clock
-from podnet_manager.lease import Lease
+from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
 from podnet_manager.netconf import NetConf
 from podnet_manager.node import Choices, Prepared
 from podnet_manager.peers import Peers
+from podnet_manager.placed import Placed
 from podnet_manager.status import Status
 from podnet_manager.store import DAY, Changes, Snapshot, Store, StoreError
 from podnet_manager.subnet_env import SubnetEnv
@@ -74,6 +76,14 @@ class Deaf:
     reason: str
 
 
+class _Reason(IntEnum):
+    """Why something is to be done, and how much; the greater includes the smaller."""
+
+    NONE = 0
+    LEASES = 1
+    KERNEL = 2
+
+
 Event = Snapshot | Changes | News | StoreIsOut | Deaf | None
 
 
@@ -112,6 +122,9 @@ class Tenure:
         self._peers, self._status, self._log = known.peers, known.status, known.log
         self._kept_until(settings.ttl)
         self._links = frozenset[int]()
+        self._prepared: Prepared | None = None
+        self._placed: Placed | None = None
+        self._news = set[Subnets]()
         self._written: SubnetEnv | None = None
         self._is_known = False
 
@@ -122,37 +135,42 @@ class Tenure:
             renewal = self._renewal - self._settings.clock.steady()
             happened = _gathered(events, min(next_look - time.monotonic(), renewal))
             self._status.beat = time.monotonic()
-            news = [self._takes(event) for event in happened]  # all of them, then any
+            reasons = [self._takes(event) for event in happened]
             if self._renewal <= self._settings.clock.steady() and not self._renew():
                 return
             if not self._holds():
                 return
             is_due = next_look <= time.monotonic()
-            if is_due or any(news):
+            reason = _Reason.KERNEL if is_due else max(reasons, default=_Reason.NONE)
+            if reason is _Reason.LEASES and self._follow():
+                continue
+            if reason:
                 if self._is_known and not self._look(rules=is_due or self._written is None):
                     return
                 next_look = time.monotonic() + self._settings.resync
 
-    def _takes(self, event: Event) -> bool:
-        """Take note of an event; tell whether it is a reason to look at the kernel."""
+    def _takes(self, event: Event) -> _Reason:
+        """Take note of an event; tell what it is a reason for."""
         match event:
             case Snapshot(_, leases):
                 first, self._is_known = not self._is_known, True
-                return self._peers.replace(leases) or first
+                return _Reason.KERNEL if self._peers.replace(leases) or first else _Reason.NONE
             case Changes(_, changes):
-                news = [self._peers.change(change) for change in changes]
-                return any(news)
+                news = [change.subnets for change in changes if self._peers.change(change)]
+                self._news.update(news)
+                return _Reason.LEASES if news else _Reason.NONE
             case News(links):
-                return bool(links & (self._links | {ANY_LINK}))
+                mine = links & (self._links | {ANY_LINK})
+                return _Reason.KERNEL if mine else _Reason.NONE
             case StoreIsOut(reason):
                 self._status.count("store_failures_total")
                 self._peers.store_was_out()
                 self._log.say("the lease store does not answer", reason=reason)
-                return False
             case Deaf(reason):
                 raise PodnetError(reason)
             case None:
-                return False
+                pass
+        return _Reason.NONE
 
     def _holds(self) -> bool:
         """Tell whether the lease is still ours, as far as the store has told."""
@@ -203,8 +221,24 @@ class Tenure:
         """Tell whether the lease has ended for want of a store; it may be somebody else's by now."""
         return not self._lease.is_reservation and self._end < self._settings.clock.steady()
 
+    def _follow(self) -> bool:
+        """Set what is new of some leases; false where the whole kernel must be looked at."""
+        own = self._lease.subnets
+        if self._prepared is None or self._placed is None or not self._status.ready:
+            return False
+        if own in self._news or self._peers.are_lingering:
+            return False
+        news = {subnets: self._peers.lease(subnets) for subnets in self._news}
+        self._news.clear()
+        outcome = node.follow(self._netlink, self._conf, self._prepared, self._placed, news)
+        if outcome.refused or outcome.skipped:
+            return False
+        self._report(outcome, self._peers.count(own))
+        return True
+
     def _look(self, *, rules: bool) -> bool:
         """Compare the kernel with the leases; false when the lease is lost."""
+        self._news.clear()
         prepared = node.prepare(self._netlink, self._conf, self._settings.choices)
         self._links = prepared.links
         if prepared.attributes != self._lease.attributes and not self._republish(prepared):
@@ -214,6 +248,9 @@ class Tenure:
         outcome = node.bring(self._netlink, self._conf, prepared, own, peers)
         if rules and node.ensure_rules(self._conf, own, self._settings.choices):
             self._log.say("rules", tables="set")
+        self._prepared, self._placed = prepared, outcome.placed
+        self._status.count("reconciliations_total")
+        self._status.gauge("skipped_peers", len(outcome.skipped))
         self._report(outcome, len(peers))
         self._write(prepared)
         status = self._status
@@ -237,12 +274,11 @@ class Tenure:
 
     def _report(self, outcome: node.Outcome, peers: int) -> None:
         status = self._status
-        status.count("reconciliations_total")
         status.count("entries_set_total", len(outcome.change.put))
         status.count("entries_removed_total", len(outcome.change.remove))
         status.count("entries_refused_total", len(outcome.refused))
+        status.gauge("netlink_messages_total", self._netlink.messages)
         status.gauge("peers", peers)
-        status.gauge("skipped_peers", len(outcome.skipped))
         if outcome.change:
             self._log.say("entries", peers=peers, change=outcome.change)
         for refused in outcome.refused[:3]:

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import invocation, leases, libcni, plugins, pods, shell
+from benchmarks import clusters, invocation, leases, libcni, plugins, pods, shell
 from benchmarks.measure import Row
 from benchmarks.printing import Lines, Markdown
 
@@ -24,6 +24,7 @@ GROUPS = {
     "pods": pods.rows,
     "leases": leases.rows,
     "plugins": plugins.rows,
+    "clusters": clusters.rows,
 }
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +96,13 @@ class Lab:
 
         lines = [line.split() for line in self.node.run(ask).splitlines() if line[0] != "#"]
         return {key.removeprefix("podnet_manager_"): int(value) for key, value in lines}
+
+    def etcd_requests(self) -> int:
+        """Return how many requests the cluster's etcd has had."""
+        command = "curl -s" if shutil.which("curl") else "wget -qO-"
+        shown = self.sh("cluster-store", f"{command} http://100.64.1.255:2379/metrics")
+        started = re.findall(r"^grpc_server_started_total{.*} (\S+)$", shown, re.MULTILINE)
+        return int(sum(map(float, started)))
 
     def eventually(self, read: Callable[[], Any], right: Callable[[Any], object]) -> Any:
         """Wait until what is read is right, and return it."""

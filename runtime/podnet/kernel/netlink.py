@@ -134,6 +134,9 @@ class Netlink:
 
     Args:
         protocol: NETLINK_ROUTE, or another subsystem of the kernel.
+
+    Attributes:
+        messages: How many went to the kernel and came from it so far.
     """
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
@@ -143,6 +146,7 @@ class Netlink:
         for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
+        self.messages = 0
 
     def __enter__(self) -> Self:
         return self
@@ -244,6 +248,7 @@ class Netlink:
 
     def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
+        self.messages += 1
         header = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0)
         return header + body + bytes(-len(body) % 4)
 
@@ -268,6 +273,7 @@ class Netlink:
         offset = 0
         while offset + _HEADER.size <= len(buffer):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
+            self.messages += 1
             if first <= sequence <= self._sequence:
                 yield kind, flags, buffer[offset + _HEADER.size : offset + length], sequence
             offset += length + (-length % 4)
