@@ -5,6 +5,7 @@ ipam/host-local).  Finding a free address costs the same with 60,000 leases as w
 GC releases what is not in use, STATUS tells an exhausted range.
 """
 
+from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -34,22 +35,32 @@ def _lease_all(store: Leases, request: Request, holder: Holder) -> list[IPConfig
     """Lease an address from each set; give everything back when one has none."""
     _check_requested(request)
     before, ips = set(store.of(holder)), list[IPConfig]()
-    try:
-        for index, addresses in enumerate(request.sets):
-            asked = next((a for a in request.requested if addresses.holding(a)), None)
-            if asked is not None:
-                chosen, source = _lease_requested(store, addresses, asked, holder)
-            else:
-                chosen, source = _lease_next(store, addresses, index, holder, before=before)
-            ip = ip_interface(f"{chosen}/{source.subnet.prefixlen}")
-            ips.append(IPConfig(ip, source.gateway))
+    with ExitStack() as undo:
+        undo.callback(store.settle)
+        for index in range(len(request.sets)):
+            chosen, source = _lease_from(store, request, index, holder, before=before)
+            undo.callback(store.give_back, chosen, holder)
+            ips.append(
+                IPConfig(ip_interface(f"{chosen}/{source.subnet.prefixlen}"), source.gateway)
+            )
             store.set_last(index, chosen)
-    except BaseException:
-        for ip_config in ips:
-            store.give_back(ip_config.address.ip, holder)
-        store.settle()
-        raise
+        undo.pop_all()
     return ips
+
+
+def _lease_from(
+    store: Leases, request: Request, index: int, holder: Holder, *, before: set[Address]
+) -> tuple[Address, Range]:
+    """Lease an address from one set; a refusal says from which, in the reference's words."""
+    addresses = request.sets[index]
+    asked = next((a for a in request.requested if addresses.holding(a)), None)
+    try:
+        if asked is not None:
+            return _lease_requested(store, addresses, asked, holder)
+        return _lease_next(store, addresses, index, holder, before=before)
+    except CniError as exc:
+        message = f"failed to allocate for range {index}: {exc.msg}"
+        raise CniError(message, exc.details, code=exc.code) from exc
 
 
 def _check_requested(request: Request) -> None:
@@ -95,7 +106,7 @@ def _lease_next(
         if str(address) not in taken and store.take(address, holder):
             return address, source
     raise CniError(
-        f"failed to allocate for range {index}: no IP addresses available in range set: {addresses}",
+        f"no IP addresses available in range set: {addresses}",
         "`podnet gc` releases what no pod uses; a larger range has more",
     )
 

@@ -1,7 +1,9 @@
 """A host in memory, and plugins run on it as a runtime runs them: environment, stdin, a process.
 
-Every test with a host runs twice: with our plugins as executables, and forked by the plugin
-host.  PODNET_TEST_PLUGINS=exec or =hosted runs one of them.
+Every test with a host runs twice: with our plugins as executables, and as workers of the plugin
+host.  PODNET_TEST_PLUGINS=exec or =hosted runs one of them.  The side-by-side lives, which are
+long, run in the plugin host only unless that variable says otherwise: what an executable and a
+worker answer is the same, the other tests say so.
 """
 
 import errno
@@ -242,7 +244,8 @@ def _leases(directory: Path) -> dict[str, str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what has a host in every way that is asked for."""
     if "host" in metafunc.fixturenames:
-        ways = os.environ.get("PODNET_TEST_PLUGINS", "exec hosted").split()
+        usual = "hosted" if "differential" in metafunc.module.__name__ else "exec hosted"
+        ways = os.environ.get("PODNET_TEST_PLUGINS", usual).split()
         metafunc.parametrize("host", ways, indirect=True)
 
 

@@ -294,3 +294,15 @@ def test_status_is_ipam_s(host):
     code, msg = host.call("STATUS", config).refusal
 
     assert (code, msg) == (50, "no IP addresses available in range set 0: 10.1.0.1-10.1.0.2")
+
+
+def test_a_bridge_of_layer_2_may_change_its_mac_which_nobody_knows_it_by(host):
+    """One that has no address of its own takes that of a port, and another's when it goes."""
+    host.sh("ip link add br0 type bridge")
+    result = added(host, L2)
+    host.sh(
+        "ip link add other type veth peer name end; ip link set other address 02:00:00:00:00:01"
+    )
+    host.sh("ip link set other master br0; ip link set br0 address 02:00:00:00:00:01")
+
+    assert host.call("CHECK", L2 | {"prevResult": result}).result == {}

@@ -122,7 +122,10 @@ def test_the_same_attachment_gets_no_second_address(host):
 
     _, msg = host.call("ADD", config).refusal
 
-    assert msg == "10.1.0.2 has been allocated to c1, duplicate allocation is not allowed"
+    assert msg == (
+        "failed to allocate for range 0: "
+        "10.1.0.2 has been allocated to c1, duplicate allocation is not allowed"
+    )
     assert list(host.leases()) == ["10.1.0.2"]
 
 
@@ -217,7 +220,7 @@ def test_one_address_may_be_asked_for_in_each_set(host):
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        (["10.1.0.1"], "requested ip 10.1.0.1 is subnet's gateway"),
+        (["10.1.0.1"], "failed to allocate for range 0: requested ip 10.1.0.1 is subnet's gateway"),
         (
             ["10.1.0.2"],
             "requested IP address 10.1.0.2 is not available in range set 10.1.0.1-10.1.0.6",

@@ -56,7 +56,7 @@ def check_ifname(ifname: str) -> None:
 
     Raises:
         InvalidEnvironmentError: It is empty, longer than 15 bytes, ``.`` or ``..``, or
-            contains ``/``, ``:``, a zero byte, white space or half a surrogate pair.
+            contains ``/``, ``:``, ``%``, a zero byte, white space or half a surrogate pair.
     """
     if not ifname:
         raise InvalidEnvironmentError("interface name is empty")
@@ -72,6 +72,8 @@ def check_ifname(ifname: str) -> None:
         raise InvalidEnvironmentError(
             "interface name contains / or : or whitespace characters", repr(ifname)
         )
+    if "%" in ifname:  # the kernel takes eth%d for "the next free one"
+        raise InvalidEnvironmentError("interface name contains %", f"{ifname!r} is a pattern")
 
 
 def check_plugin_type(plugin_type: str) -> None:

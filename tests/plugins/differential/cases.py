@@ -277,7 +277,7 @@ RANGES = [
 OLDEST = {"type": "host-local", "rangeStart": "10.1.0.4", "rangeEnd": "10.1.0.6"} | V4
 OLDEST |= {"gateway": "10.1.0.5", "dataDir": "/var/lib/cni/mine", "resolvConf": "/tmp/resolv"}
 HOST_LOCAL = _all(
-    (*why.LEASES, why.SAID_SHORTER),
+    why.LEASES,
     why.LEASES_LAST,
     Case("host-local dual", (ipam(DUAL),), failing=(FULL,)),
     Case(
@@ -308,7 +308,7 @@ HOST_LOCAL = _all(
             {"runtimeConfig": {"ips": ["fd00:1::1"]}},
             {"runtimeConfig": {"ips": ["10.5.0.9"]}},
         ),
-        differences=(why.SAID_SHORTER_TOO, why.NOT_MOVED),
+        differences=(why.NOT_MOVED,),
     ),
     Case(
         "host-local arguments",

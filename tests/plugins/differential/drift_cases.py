@@ -12,6 +12,7 @@ from tests.plugins.differential.configs import (
     TUNED,
     WEB,
     bridge,
+    ipam,
     macvlan,
     portmap,
     ptp,
@@ -60,6 +61,7 @@ DRIFTING = [
         Case("macvlan", (macvlan(DUAL, mtu=1400, mac=MAC),), version="1.1.0", prepare=M0),
         HINTS | LENGTH,
     ),
+    (Case("host-local", (ipam(DUAL),)), HINTS),
     (Case("loopback", ({"type": "loopback"},), inside="ip link set lo down"), {}),
     (
         Case("portmap", (portmap(WEB, DNS),), base=(BASE,), prepare=NO_DAD),

@@ -110,8 +110,6 @@ FOREIGN_BRIDGE = Difference(
     ("host/sysctl/net/ipv6/conf/br0/accept_ra",),
     EVER,
 )
-SAID_SHORTER = Difference("the address says which range", ("answer/0/msg",), AGAIN)
-SAID_SHORTER_TOO = Difference("the address says which range", ("answer/0/msg",), FAILED)
 NOT_MOVED = Difference(
     "a failed ADD moves no counter",
     ("host/file/var/lib/cni/*last_reserved_ip.*",),
