@@ -92,7 +92,7 @@ def _one_document(outcome: Outcome) -> object:
     try:
         value = wire.loads(outcome.stdout, "its output")
     except DecodeError:
-        many = len(list(_documents(outcome.stdout)))
+        many = len(list(documents(outcome.stdout)))
         if many > 1:
             raise DecodeError(f"it printed {many} JSON documents instead of one result") from None
         raise
@@ -126,9 +126,9 @@ def notes(outcome: Outcome) -> list[str]:
     if len(outcome.stderr) > _LOUD:
         said.append(f"wrote {len(outcome.stderr)} bytes to stderr")
     if outcome.exit_status == 0 and outcome.invocation.verb is not Verb.ADD:
-        documents = list(_documents(outcome.stdout))
-        if documents and _is_error_object(documents[-1]):
-            said.append(f"exited with 0, but printed an error: {_error_object(documents[-1])}")
+        printed = list(documents(outcome.stdout))
+        if printed and _is_error_object(printed[-1]):
+            said.append(f"exited with 0, but printed an error: {_error_object(printed[-1])}")
     return said
 
 
@@ -145,23 +145,23 @@ def _failure(outcome: Outcome) -> CniError | None:
 
 def _spoken_failure(outcome: Outcome) -> CniError:
     """Read an error object from stdout; where there is none, tell what there is instead."""
-    documents = list(_documents(outcome.stdout))
-    if len(documents) == 1 and _is_error_object(documents[0]):
-        return _error_object(documents[0])
-    if len(documents) > 1 and _is_error_object(documents[-1]):
+    printed = list(documents(outcome.stdout))
+    if len(printed) == 1 and _is_error_object(printed[0]):
+        return _error_object(printed[0])
+    if len(printed) > 1 and _is_error_object(printed[-1]):
         # The reference's skel does this when it finds its own namespace after the work is done.
-        said = _error_object(documents[-1])
-        many = f"it printed {len(documents)} JSON documents; the last one is the error"
+        said = _error_object(printed[-1])
+        many = f"it printed {len(printed)} JSON documents; the last one is the error"
         return CniError(said.msg, "; ".join(filter(None, [said.details, many])), code=said.code)
     if outcome.stdout.strip():
-        what = "which is no error object" if documents else "which is not JSON"
+        what = "which is no error object" if printed else "which is not JSON"
         return CniError(f"it printed {_excerpt(outcome.stdout)}, {what}", code=Code.UNKNOWN)
     if outcome.stderr.strip():
         return CniError(f"no error object; stderr: {_excerpt(outcome.stderr)}", code=Code.UNKNOWN)
     return CniError("it gave no reason: nothing on stdout or stderr", code=Code.UNKNOWN)
 
 
-def _documents(text: bytes) -> Iterator[object]:
+def documents(text: bytes) -> Iterator[object]:
     """Yield the JSON documents that stand one after the other in *text*; stop where it breaks."""
     rest = text.decode(errors="replace").strip()
     decoder = json.JSONDecoder()

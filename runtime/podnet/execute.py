@@ -28,6 +28,21 @@ DEFAULT_TIMEOUT = 60.0
 _BUSY_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
 
 
+class MissingPluginError(UsageError):
+    """A plugin is in no directory of the search path.
+
+    Attributes:
+        plugin: Its type.
+    """
+
+    def __init__(self, plugin: str, directories: Sequence[str]) -> None:
+        super().__init__(
+            f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]',
+            "`podnet plugins` lists what there is; --plugin-dir adds a directory",
+        )
+        self.plugin = plugin
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of one invocation.
@@ -145,10 +160,7 @@ class ProcessExecutor:
         candidates = (Path(directory, plugin) for directory in directories)
         found = next((p for p in candidates if p.is_file()), None)
         if found is None:
-            raise UsageError(
-                f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]',
-                "`podnet plugins` lists what there is; --plugin-dir adds a directory",
-            )
+            raise MissingPluginError(plugin, directories)
         if not os.access(found, os.X_OK):
             raise UsageError(
                 f"plugin {found} is not executable", f"chmod +x {found}, or remove the file"

@@ -67,6 +67,18 @@ class Node:
         """Return the Node that the calling thread is in."""
         return cls(current(), dict(zip(worlds.KINDS, worlds.own(), strict=True)))
 
+    @classmethod
+    def with_disk(cls, name: str, disk: Path) -> "Node":
+        """Make a Node in memory, but for its /var/lib and /etc/cni, which are below *disk*.
+
+        One after the other of the same disk is one machine that starts again.
+
+        Raises:
+            MissingError: No privilege.
+        """
+        _check(name)
+        return cls(name, worlds.create(name, _kept(disk)))
+
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
 
@@ -93,6 +105,17 @@ class Node:
         self._pool.shutdown()
         worlds.enter(self._descriptors)
         self._close_descriptors()
+
+    def halt(self) -> None:
+        """End everything that runs in the Node, and close it.
+
+        Raises:
+            PodnetError: A process in it cannot be ended.
+        """
+        uts = os.fstat(self._descriptors["uts"])
+        self._pool.shutdown()
+        _end_processes(self.name, [(uts.st_dev, uts.st_ino)])
+        self.close()
 
     def close(self) -> None:
         """End the Node's threads; a Node in memory is gone then."""
@@ -208,11 +231,15 @@ class Nodes:
         _end_processes(", ".join(names), inside)
 
     def _disk(self, name: str) -> worlds.Kept:
-        kept = worlds.Kept(self.disks / name / "var-lib", self.disks / name / "etc-cni")
-        with namespaces.needing_privilege("make a Node"):
-            for directory in (kept.var_lib, kept.etc_cni):
-                directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return kept
+        return _kept(self.disks / name)
+
+
+def _kept(disk: Path) -> worlds.Kept:
+    kept = worlds.Kept(disk / "var-lib", disk / "etc-cni")
+    with namespaces.needing_privilege("make a Node"):
+        for directory in (kept.var_lib, kept.etc_cni):
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return kept
 
 
 def current() -> str:

@@ -85,3 +85,19 @@ def test_a_fault_that_makes_no_sense_is_a_usage_error(podnet, conflist):
     done = podnet("create", "web", "--fault", "nobody:kill", status=2)
     assert "there is no plugin nobody" in done.stderr
     assert podnet.json("list")["items"] == []
+    done = podnet("create", "web", "--fault", "disk-full", status=2)
+    assert "would be one of this machine" in done.stderr
+
+
+def test_a_fault_of_a_node_lasts_as_long_as_the_command(podnet, conflist):
+    conflist("net", NET)
+    podnet("node", "create", "lab")
+    try:
+        done = podnet("--node", "lab", "create", "web", "--fault", "disk-full=/var/lib", status=1)
+        assert "No space left on device" in done.stderr
+        podnet("--node", "lab", "create", "web", "--fault", "disk-full=/run/empty")
+        done = podnet("--node", "lab", "create", "db", "--fault", "disk-full=/usr", status=2)
+        assert "too much" in done.stderr
+        podnet("--node", "lab", "delete", "web")
+    finally:
+        podnet("node", "delete", "lab")

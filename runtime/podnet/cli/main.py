@@ -22,6 +22,7 @@ from podnet.cli import (
     pod_commands,
     probing,
     recording_commands,
+    scenario_commands,
 )
 from podnet.cli.session import Session, nodes
 from podnet.cni.errors import CniError
@@ -47,7 +48,14 @@ app.add_typer(node_commands.app, name="node")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(plugin_commands.app, name="plugins")
 app.add_typer(recording_commands.app, name="record")
-for module in (pod_commands, inspection, probing, maintenance, leak_commands):
+for module in (
+    pod_commands,
+    inspection,
+    probing,
+    maintenance,
+    leak_commands,
+    scenario_commands,
+):
     module.register(app)
 
 #: Commands that need no root and no namespace of the user's own instead.

@@ -20,8 +20,8 @@ from podnet.node import Nodes, current
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
 from podnet.pods import Pods, processes
-from podnet.rig import shims
-from podnet.rig.faults import Fault
+from podnet.rig import disasters, shims
+from podnet.rig.faults import Fault, Place, at
 from podnet.rig.shims import Task
 
 
@@ -64,6 +64,7 @@ class Session:
             plugin_host=self._host(),
             make_executor=self._watched if self.diff else processes,
         )
+        self._let_node_fail()
         return self._behind_shims(pods) if self.record or self.faults else pods
 
     def at_a_time(self, jobs: int) -> int:
@@ -81,6 +82,15 @@ class Session:
             observe=telling.observed,
             look=partial(picture.take_here, seen),
         )
+
+    def _let_node_fail(self) -> None:
+        """Do the faults of the Node, until the command is over."""
+        for fault in at(self.faults, Place.NODE):
+            if not self.in_node:
+                raise UsageError(
+                    f"the fault {fault} would be one of this machine", "--node NAME, or a scenario"
+                )
+            self._undo.callback(disasters.befall(fault, self.places, self.networks()))
 
     def _behind_shims(self, pods: Pods) -> Pods:
         """Let plugins be recorded, and things go wrong, until the command is over."""

@@ -1,0 +1,124 @@
+"""`podnet run`: scenarios, told step by step."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podnet.cli import failures
+from podnet.cli.output import API_VERSION, Form, FormOption, document, table, write
+from podnet.cli.session import Session
+from podnet.errors import PodnetError, UsageError
+from podnet.rig.scenario import reading
+from podnet.rig.scenario import run as scenarios
+from podnet.rig.scenario.reading import Scenario
+from podnet.rig.scenario.run import Report, StepReport
+from podnet.rig.scenario.schema import SCHEMA
+
+
+def run(
+    context: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE...", help="Scenario files: docs/scenarios.md."),
+    ] = None,
+    *,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
+    ] = False,
+    output: FormOption = Form.TABLE,
+) -> None:
+    """Run scenarios: what is done, what goes wrong, what must come of it; each on its own Node.
+
+    Exit status 1 when something is not as expected; the cause is named either way.
+    """
+    session: Session = context.obj
+    if schema:
+        write(json.dumps(SCHEMA, indent=2) + "\n")
+        return
+    if not files:
+        raise UsageError("which scenarios?", "podnet run FILE...; --schema prints their format")
+    known = [reading.load(file) for file in files]
+    reports, status = _run_all(
+        known, told=output in {Form.TABLE, Form.WIDE}, wide=output is Form.WIDE
+    )
+    if output in {Form.JSON, Form.YAML}:
+        items = [_item(report) for report in reports]
+        document({"apiVersion": API_VERSION, "kind": "ScenarioList", "items": items}, form=output)
+    elif output is Form.NAME:
+        write("".join(f"{report.scenario.name}\n" for report in reports))
+    good = sum(report.ok for report in reports)
+    session.note(f"{good} of {len(known)} as expected")
+    sys.exit(status or int(good < len(reports)))
+
+
+def _run_all(known: Sequence[Scenario], *, told: bool, wide: bool) -> tuple[list[Report], int]:
+    """Run scenarios; return what came of them, and the exit status of those that could not run."""
+    reports, status = list[Report](), 0
+    for scenario in known:
+        try:
+            reports.append(scenarios.run(scenario))
+        except PodnetError as exc:
+            status = status or failures.report(exc, str(scenario.path))
+            continue
+        if told:
+            write("".join(f"{line}\n" for line in _told(reports[-1], wide=wide)))
+    return reports, status
+
+
+def _told(report: Report, *, wide: bool) -> Iterator[str]:
+    scenario = report.scenario
+    verdict = "as expected" if report.ok else "NOT as expected"
+    issues = f" ({', '.join(scenario.issues)})" if scenario.issues else ""
+    yield f"{scenario.name}{issues}: {verdict}"
+    rows = [_row(step, wide=wide) for step in report.steps]
+    yield from table(rows).splitlines()
+    for step in report.steps:
+        for sentence in step.unmet:
+            yield f"  {scenario.path}:{step.step.line}: step {step.number}: {sentence}"
+    for cause in report.causes:
+        yield f"  cause: {cause.name}: {cause.story}"
+        yield f"    {cause.remedy}"
+    for leak in report.leaks:
+        yield f"  left at the end: {leak}"
+
+
+def _row(step: StepReport, *, wide: bool) -> list[str]:
+    state = "skipped" if step.skipped else "NOT OK" if step.unmet else "ok"
+    said = step.said if wide else step.said.partition("\n")[0][:100]
+    return ["", str(step.number), state, f"{step.milliseconds:.0f} ms", step.step.title, said]
+
+
+def _item(report: Report) -> dict[str, object]:
+    scenario = report.scenario
+    return {
+        "name": scenario.name,
+        "path": str(scenario.path),
+        "issues": list(scenario.issues),
+        "ok": report.ok,
+        "steps": [
+            {
+                "number": step.number,
+                "line": step.step.line,
+                "title": step.step.title,
+                "state": "skipped" if step.skipped else "failed" if step.unmet else "ok",
+                "ms": round(step.milliseconds, 1),
+                "said": step.said,
+                "unmet": list(step.unmet),
+            }
+            for step in report.steps
+        ],
+        "causes": [
+            {"name": cause.name, "story": cause.story, "remedy": cause.remedy}
+            for cause in report.causes
+        ],
+        "leaks": list(report.leaks),
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(run)

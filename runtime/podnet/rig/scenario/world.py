@@ -1,0 +1,325 @@
+"""The Node that a scenario happens on: its plugins, what goes wrong on it, and what is seen.
+
+A Node of its own whose disk is a temporary directory, so that it can start again.  All
+plugins are searched in one directory, of shims where faults are.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from podnet import places
+from podnet.cache import Cache
+from podnet.cni.config import Network
+from podnet.errors import MissingError, UsageError
+from podnet.kernel import disks, namespaces
+from podnet.kernel.facts import Fact
+from podnet.node import Node
+from podnet.places import LIBCNI_CACHE, Places
+from podnet.pods import Pods
+from podnet.rig import disasters, picture, shims
+from podnet.rig.caller import NAMESPACES, without_cni
+from podnet.rig.disasters import LEASES, Undo
+from podnet.rig.faults import Fault, Place
+from podnet.rig.picture import Picture
+from podnet.rig.residue import Marks, Scope, residues
+from podnet.rig.scenario.causes import Evidence, Moment
+from podnet.rig.scenario.drivers import Driver, Heard, LibcniDriver, Listener, PodnetDriver
+from podnet.rig.scenario.reading import Scenario
+from podnet.rig.shims import Task
+from podnet.testing import stub_plugin
+
+_NODE = "scenario"
+# What goes with a link that is left.
+_SECONDARY = frozenset({"sysctl", "address", "route", "neighbour", "fdb"})
+_WATCHED = (Path("/var/lib/cni"), Path("/var/lib/podnet"), Path("/run"))
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """A Node, and whoever drives its plugins.
+
+    Attributes:
+        scenario: What happens.
+        directory: Where its disk and its plugins are.
+        node: The Node.
+        places: Where everything is on it.
+        driver: The runtime.
+        heard: Every invocation, in order.
+        start: What the Node held at first.
+        rebooted: The step of the last reboot, 0 for none.
+    """
+
+    scenario: Scenario
+    directory: Path
+    node: Node
+    places: Places
+    driver: Driver
+    heard: list[Heard]
+    start: Picture
+    rebooted: int = 0
+    _faults: dict[str, tuple[Fault, Undo]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, scenario: Scenario, directory: Path) -> "World":
+        """Make the world of a scenario below *directory*.
+
+        Raises:
+            MissingError: A plugin is not there, or there is no privilege.
+        """
+        mirror = directory / "plugins"
+        _write_stubs(scenario, directory)
+        shims.mirror(mirror, _search(scenario, directory), Task())
+        absent = sorted(
+            {t for n in scenario.networks for t in _types(n)} - {p.name for p in mirror.iterdir()}
+        )
+        if absent:
+            raise MissingError(
+                f"{scenario.path}: there is no plugin {', '.join(absent)} in "
+                f"{' '.join(scenario.plugin_dirs)}",
+                "plugin-dirs names other directories",
+            )
+        node = Node.with_disk(_NODE, directory / "disk")
+        node.run(_make_directory_of_namespaces)
+        found = replace(places.resolve({}, plugin_dirs=[str(mirror)]), plugin_path=(str(mirror),))
+        heard: list[Heard] = []
+        return cls(
+            scenario=scenario,
+            directory=directory,
+            node=node,
+            places=found,
+            driver=_driver(scenario, node, found, heard),
+            heard=heard,
+            start=picture.take(node),
+        )
+
+    def close(self) -> None:
+        """End everything that runs on the Node, and the Node."""
+        for name in list(self._faults):
+            with suppress(OSError):
+                self._undo(name)
+        self.node.halt()
+
+    def let_fail(self, fault: Fault) -> None:
+        """Let something go wrong, from now on.
+
+        Raises:
+            UsageError: It goes wrong already, or there is no such plugin.
+        """
+        if str(fault) in self._faults:
+            raise UsageError(f"the fault {fault} is there already")
+        undo: Undo = lambda: None  # noqa: E731
+        if fault.place is Place.NODE:
+            undo = self.node.run(disasters.befall, fault, self.places, self.scenario.networks)
+        else:
+            shims.require_plugins(_search(self.scenario, self.directory), Task(faults=(fault,)))
+        self._faults[str(fault)] = fault, undo
+        self._shim()
+
+    def heal(self, fault: Fault | None) -> None:
+        """Undo a fault, or all of them.
+
+        Raises:
+            UsageError: There is no such fault.
+        """
+        if fault is not None and str(fault) not in self._faults:
+            there = ", ".join(self._faults) or "none"
+            raise UsageError(f"there is no fault {fault} to heal", f"there are: {there}")
+        for name in [str(fault)] if fault else list(self._faults):
+            self._undo(name)
+        self._shim()
+
+    def _undo(self, name: str) -> None:
+        _, undo = self._faults.pop(name)
+        self.node.run(undo)
+
+    def _shim(self) -> None:
+        faults = tuple(fault for fault, _ in self._faults.values() if fault.plugin)
+        search = _search(self.scenario, self.directory)
+        shims.mirror(self.directory / "plugins", search, Task(faults=faults))
+
+    def reboot(self, step: int) -> None:
+        """Start the Node again: its kernel state and /run are gone, its disk is as it was."""
+        for name, (fault, _) in list(self._faults.items()):
+            if fault.place is Place.NODE:  # nothing holds over a reboot
+                self._undo(name)
+        self.node.halt()
+        self.node = Node.with_disk(_NODE, self.directory / "disk")
+        self.driver.node = self.node
+        self.rebooted = step
+
+    def network(self, name: str) -> Network:
+        """Return a network by name; the first one for "".
+
+        Raises:
+            UsageError: There is none.
+        """
+        for network in self.scenario.networks:
+            if name in {"", network.name}:
+                return network
+        raise UsageError(f"{self.scenario.path}: there are no networks")
+
+    def moment(self, moment: Moment) -> Moment:
+        """Return *moment* with what is so now; the circumstances only where it failed."""
+        caches = self.node.run(_unreadable, self.places)
+        if moment.error is None:
+            return replace(moment, caches=caches)
+        chain = {plugin for network in self.scenario.networks for plugin in _types(network)}
+        files = {name: self.directory / "plugins" / name for name in chain}
+        return replace(
+            moment,
+            caches=caches,
+            absent=tuple(sorted(n for n, path in files.items() if not path.exists())),
+            unexecutable=tuple(
+                sorted(n for n, p in files.items() if p.exists() and not p.stat().st_mode & 0o111)
+            ),
+            locks=tuple(sorted(self.node.run(_locks))),
+            disks=self.node.run(_disks, [Path(f.value) for f, _ in self._faults.values()]),
+            pools=self.node.run(_pools, self.scenario.networks, self.driver.containers()),
+        )
+
+    @contextmanager
+    def not_a_plugins(self) -> Iterator[None]:
+        """Whatever comes meanwhile is no plugin's, and may stay."""
+        before = picture.take(self.node)
+        try:
+            yield
+        finally:
+            self.start |= picture.take(self.node) - before
+
+    def leaks(self) -> tuple[str, ...]:
+        """Return what is left of pods that are gone, in words."""
+        now = picture.take(self.node)
+        living = {*self.driver.states(), *self.driver.containers()}
+        marks = Marks(
+            names={h.outcome.invocation.environment["CNI_CONTAINERID"] for h in self.heard} - {""},
+            addresses={str(ip.address.ip) for _, result in self.driver.added for ip in result.ips},
+        )
+        containers = self.driver.containers()
+        lost = [path for path, owner in self.node.run(_leases).items() if owner not in containers]
+        links = {f for f in now - self.start if f.kind == "link" and f.where == picture.NODE}
+        theirs = {link.key for link in links if _bears(link, living)}
+        theirs |= {
+            interface.name
+            for attachment, result in self.driver.added
+            if attachment.container_id in containers
+            for interface in result.interfaces
+            if not interface.sandbox
+        }
+        found = [
+            f"{fact.kind} {fact.key}"
+            for residue in residues(self.start, now, now, marks)
+            if residue.leak and residue.scope is Scope.ATTACHMENT
+            for fact in residue.facts
+            if fact.kind not in _SECONDARY and not _bears(fact, living | theirs)
+        ]
+        return tuple(dict.fromkeys([*found, *(f"file {path}" for path in lost)]))
+
+    def evidence(self, moments: Sequence[Moment]) -> Evidence:
+        """Return all that was seen."""
+        leases = self.node.run(_leases)
+        living = self.driver.containers()
+        return Evidence(
+            moments=tuple(moments),
+            added=tuple(self.driver.added),
+            rebooted=self.rebooted,
+            leaks=self.leaks(),
+            known=tuple(living),
+            empty_leases=tuple(str(path) for path, owner in leases.items() if not owner),
+            stale_leases=tuple(
+                str(path) for path, owner in leases.items() if owner and owner not in living
+            ),
+        )
+
+
+def _bears(fact: Fact, names: Collection[str]) -> bool:
+    said = f"{fact.where} {fact.key} {' '.join(str(value) for _, value in fact.attributes)}"
+    return any(name in said for name in names)
+
+
+def _search(scenario: Scenario, directory: Path) -> tuple[str, ...]:
+    own = {"podnet": places.embedded_plugins()}
+    listed = (found for one in scenario.plugin_dirs for found in own.get(one, (one,)))
+    return (str(directory / "stubs"), *listed)
+
+
+def _write_stubs(scenario: Scenario, directory: Path) -> None:
+    for name, stub in scenario.stubs.items():
+        stub_plugin(
+            directory / "stubs",
+            name,
+            stdout=stub.text("stdout"),
+            stderr=stub.text("stderr"),
+            status=stub.number("status") or 0,
+            script=stub.text("script"),
+        )
+
+
+def _driver(scenario: Scenario, node: Node, found: Places, heard: list[Heard]) -> Driver:
+    executor = Listener(
+        path=found.plugin_path, timeout=scenario.timeout, environment=without_cni(), heard=heard
+    )
+    if scenario.runtime == "libcni":
+        return LibcniDriver(node=node, executor=executor, networks=scenario.networks)
+    pods = Pods(
+        places=found,
+        node=_NODE,
+        timeout=scenario.timeout,
+        make_executor=lambda _, keep_open: replace(executor, keep_open=keep_open),
+    )
+    return PodnetDriver(node=node, pods=pods, networks=scenario.networks)
+
+
+def _types(network: Network) -> Iterator[str]:
+    for plugin in network.plugins:
+        yield plugin.type
+        if plugin.ipam_type:
+            yield plugin.ipam_type
+
+
+def _make_directory_of_namespaces() -> None:
+    """The first namespace makes its directory a mount; it is nobody's leak."""
+    namespaces.create(NAMESPACES / "first")
+    namespaces.delete(NAMESPACES / "first")
+
+
+def _unreadable(found: Places) -> dict[str, int]:
+    return {
+        str(path): path.stat().st_size
+        for directory in {found.cache, LIBCNI_CACHE}
+        for path in Cache(directory).junk()
+    }
+
+
+def _locks() -> list[str]:
+    facts = picture.take_here(replace(picture.WHOLE, processes=False))
+    return [fact.key for fact in facts if fact.kind == "lock"]
+
+
+def _disks(more: Sequence[Path]) -> dict[str, str]:
+    looked = {path: disks.state(path) for path in (*_WATCHED, *more) if path.is_absolute()}
+    return {str(path): state for path, state in looked.items() if state}
+
+
+def _leases() -> dict[Path, str]:
+    """Return host-local's leases, and the container of each; "" where it names none."""
+    found = {}
+    for path in sorted(LEASES.glob("*/*")):
+        with suppress(ValueError):
+            ip_address(path.name)
+            text = path.read_text(errors="replace").split()
+            found[path] = text[0] if text else ""
+    return found
+
+
+def _pools(networks: Sequence[Network], living: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+    full = {}
+    leases = _leases()
+    for network in networks:
+        mine = {p.name: owner for p, owner in leases.items() if p.parent.name == network.name}
+        with suppress(UsageError):
+            if all(str(address) in mine for address in disasters.pool(network)):
+                full[network.name] = (len(mine), sum(o not in living for o in mine.values()))
+    return full
