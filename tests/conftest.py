@@ -16,6 +16,12 @@ from podnet.places import Places
 DEBIAN_PLUGINS = Path("/usr/lib/cni")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the chaos lasts, and which one it is."""
+    parser.addoption("--chaos", type=int, default=8, metavar="KILLS", help="how often to kill")
+    parser.addoption("--chaos-seed", type=int, metavar="SEED", help="the same kills once more")
+
+
 def pytest_configure() -> None:
     """Without root the tests run in a user namespace, as long as there is one thread to enter it.
 

@@ -3,17 +3,17 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 
-from podnet.cluster import managers, matrix, workload
+from podnet.cluster import etcd, managers, matrix, workload
 from podnet.cluster.clusters import OWNER, Clusters, inspect
 from podnet.cluster.record import Cluster, numbered
 from podnet.cluster.workload import PodOn
@@ -97,10 +97,23 @@ class Lab:
         lines = [line.split() for line in self.node.run(ask).splitlines() if line[0] != "#"]
         return {key.removeprefix("podnet_manager_"): int(value) for key, value in lines}
 
+    def etcd(self, method: str, path: str, body: object = None) -> str:
+        """Ask the cluster's etcd."""
+
+        def ask() -> str:
+            with closing(HTTPConnection("100.64.1.255", etcd.PORT, timeout=10)) as connection:
+                connection.request(method, path, json.dumps(body) if body else None)
+                return connection.getresponse().read().decode()
+
+        def inside() -> str:
+            with self.clusters.nodes.open("cluster-store") as opened:
+                return opened.run(ask)
+
+        return self.node.run(inside)
+
     def etcd_requests(self) -> int:
         """Return how many requests the cluster's etcd has had."""
-        command = "curl -s" if shutil.which("curl") else "wget -qO-"
-        shown = self.sh("cluster-store", f"{command} http://100.64.1.255:2379/metrics")
+        shown = self.etcd("GET", "/metrics")
         started = re.findall(r"^grpc_server_started_total{.*} (\S+)$", shown, re.MULTILINE)
         return int(sum(map(float, started)))
 

@@ -48,6 +48,16 @@ def create(nodes: Sequence[Node], wanted: Sequence[PodOn]) -> None:
             one.result()
 
 
+def delete(node: Node, name: str) -> None:
+    """Remove a pod of a Node.
+
+    Raises:
+        PodnetError: There is none of that name, or it could not be removed.
+    """
+    with _hosted() as host:
+        node.run(_delete, name, host)
+
+
 def living(node: Node) -> list[Pod]:
     """Return the pods of a Node that are as they were made."""
     return node.run(_living)
@@ -85,6 +95,10 @@ def _create(wanted: PodOn, host: PluginHost | None) -> None:
     found = known.named(wanted.network) if wanted.network else known.default()
     wish = PodWish(name=wanted.name, networks=[Wish(network=found.network)], labels=wanted.labels)
     pods.create(planned(wish, pods.places))
+
+
+def _delete(name: str, host: PluginHost | None) -> None:
+    _pods(host).delete(name)
 
 
 def _living() -> list[Pod]:
