@@ -52,7 +52,9 @@ def test_half_a_pod_is_removed_whole(podnet, node, sh, lost):
 
 def test_after_a_reboot_nothing_is_left_of_the_pods_that_were(podnet, node, sh):
     podnet("create", "web", "db")
-    sh("for n in web db; do ip netns delete $n; done; rm -rf /run/podnet /run/netns")
+    sh(
+        "for n in web db; do ip netns delete $n; done; umount -l /run/netns; rm -rf /run/podnet /run/netns"
+    )
 
     told = podnet("gc")
 
