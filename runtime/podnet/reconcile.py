@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from podnet import locks
+from podnet import garbage, locks
 from podnet.cni.config import Network
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
@@ -62,7 +62,9 @@ def reconcile(pods: Pods, networks: list[Network], *, foreign: bool = False) -> 
         joined = _joined(pods, runtime, living)
         for network, path, valid in joined.values():
             try:
-                report.removed += runtime.gc(network, valid, path=path, foreign=foreign)
+                report.removed += garbage.collect(
+                    runtime, network, valid, path=path, foreign=foreign
+                )
             except (PodnetError, CniError) as exc:
                 report.failures.append(exc)
         for network in networks:
@@ -148,7 +150,7 @@ def _joined(pods: Pods, runtime: Runtime, living: list[Pod]) -> _Joined:
 def _collect_unused(pods: Pods, runtime: Runtime, network: Network, report: Report) -> None:
     """Run GC on a network that nobody is on; that its plugins are missing is no failure then."""
     try:
-        report.removed += runtime.gc(network, [])
+        report.removed += garbage.collect(runtime, network, [])
     except (PodnetError, CniError) as exc:
         pods.say(f"network {network.name}, which no pod is on, was left alone: {exc}")
 

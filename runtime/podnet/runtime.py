@@ -1,4 +1,4 @@
-"""ADD, CHECK, DEL, GC, STATUS and VERSION over one Network (SPEC section 3).
+"""ADD, CHECK, DEL, STATUS and VERSION over one Network (SPEC section 3); GC is garbage's.
 
 The choreography: plan says what, execute does it, answer reads it, cache keeps it,
 transcript has every step.  Differs from libcni on purpose: a failed ADD is undone, DEL
@@ -43,18 +43,6 @@ class RollbackError(PodnetError):
         self.rollback = rollback
 
 
-class GcError(PodnetError):
-    """Some of GC failed; everything else was done.
-
-    Attributes:
-        failures: What failed.
-    """
-
-    def __init__(self, network: str, failures: list[PodnetError | CniError]) -> None:
-        super().__init__("\n".join([f"GC of network {network}:", *map(str, failures)]))
-        self.failures = failures
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A runtime over one search path and one cache.
@@ -67,7 +55,7 @@ class Runtime:
         strip_capabilities: Leave the key ``capabilities`` out of requests, as the spec's
             text says and no runtime does.
         given: Directories of plugins that were asked for: they come before those of the ADD.
-        neighbours: Caches of other runtimes on this machine, whose attachments GC spares.
+        neighbours: Caches of other runtimes on this machine.
     """
 
     executor: Executor
@@ -123,7 +111,7 @@ class Runtime:
         """Run ADD along the chain, and yield each plugin's result, in the network's version."""
         result: Result | None = None
         for step in plan.add(self._sent(network), attachment, self.executor.path):
-            outcome = self._run(step if result is None else step.after(result))
+            outcome = self.run(step if result is None else step.after(result))
             answered = answer.result(outcome, network.cni_version)
             try:
                 result = convert(answered, network.cni_version)
@@ -262,67 +250,12 @@ class Runtime:
         self._run_all(plan.status(self._sent(network), self.executor.path))
         return network
 
-    def gc(
-        self,
-        network: Network,
-        valid: Iterable[tuple[str, str]],
-        *,
-        path: Sequence[str] = (),
-        foreign: bool = False,
-    ) -> list[str]:
-        """Remove what attachments left behind that are not in use any more.
-
-        First DEL for every cached attachment that is not valid, then GC along the chain.
-        Attachments that another runtime cached are spared, and told to plugins as valid.
-
-        Args:
-            network: The network.
-            valid: (container ID, ifname) of every attachment in use.
-            path: Where its plugins were found.
-            foreign: DEL other runtimes' entries in our cache directory too.
-
-        Returns:
-            What was removed, in sentences.
-
-        Raises:
-            GcError: Some of it failed; the rest was done.
-        """
-        if network.disable_gc:
-            return []
-        in_use, removed, failures = set(valid), [], list[PodnetError | CniError]()
-        for entry in [e for e in self.cache.entries() if e.network_name == network.name]:
-            key = (entry.attachment.container_id, entry.attachment.ifname)
-            if key in in_use:
-                continue
-            if not entry.by_podnet and not foreign:
-                in_use.add(key)
-                continue
-            try:
-                self.delete(network.name, self._reachable(entry.attachment), fallback=network)
-                removed.append(f"stale attachment {key[0]} {key[1]} of network {network.name}")
-            except (PodnetError, CniError) as exc:
-                failures.append(exc)
-        in_use |= self._in_use_elsewhere(network.name)
-        failures += self._gc_chain(network, in_use, self._path_of_add(path))
-        if failures:
-            raise GcError(network.name, failures)
-        return removed
-
-    def _gc_chain(
-        self, network: Network, in_use: set[tuple[str, str]], path: Sequence[str]
-    ) -> Iterable[PodnetError | CniError]:
-        """Run GC along the chain; one that fails does not stop the others."""
-        failures: list[PodnetError | CniError] = []
-        try:
-            settled = self._sent(self.settle_version(network))
-        except (PodnetError, CniError) as exc:
-            return [exc]
-        for step in plan.gc(settled, sorted(in_use), path):
-            try:
-                self._run(step)
-            except (PodnetError, CniError) as exc:
-                failures.append(exc)
-        return failures
+    def plan_gc(
+        self, network: Network, valid: Iterable[tuple[str, str]], path: Sequence[str] = ()
+    ) -> list[Invocation]:
+        """Return what tells each plugin which attachments are in use; see :mod:`podnet.garbage`."""
+        settled = self._sent(self.settle_version(network))
+        return plan.gc(settled, sorted(valid), self._path_of_add(path))
 
     def versions(self, plugin: str) -> PluginVersions:
         """Ask one plugin for the versions it speaks.
@@ -355,14 +288,19 @@ class Runtime:
             )
         return network.at_version(chosen)
 
-    def _run(self, step: Invocation) -> Outcome:
+    def run(self, step: Invocation) -> Outcome:
+        """Run one step of a plan, and have it recorded.
+
+        Raises:
+            PluginError: It failed.
+        """
         outcome = self.executor.run(step)
         self.record(outcome)
         answer.raise_for_failure(outcome)
         return outcome
 
     def _run_all(self, steps: Iterable[Invocation]) -> list[Outcome]:
-        return [self._run(step) for step in steps]
+        return [self.run(step) for step in steps]
 
     def _cached(self, network_name: str, attachment: Attachment) -> Entry | None:
         names.check_network_name(network_name)
@@ -381,20 +319,6 @@ class Runtime:
                 raise
             notes.append(f"the cached configuration cannot be used: {exc}")
             return fallback
-
-    @staticmethod
-    def _reachable(attachment: Attachment) -> Attachment:
-        """A namespace that is gone is not named to plugins: somebody else's may be there now."""
-        there = namespaces.is_namespace(attachment.netns)
-        return attachment if there else replace(attachment, netns="")
-
-    def _in_use_elsewhere(self, network: str) -> set[tuple[str, str]]:
-        return {
-            (entry.attachment.container_id, entry.attachment.ifname)
-            for cache in self.neighbours
-            for entry in cache.entries()
-            if entry.network_name == network and not entry.by_podnet
-        }
 
     def _path_of_add(self, remembered: Sequence[str]) -> tuple[str, ...]:
         """What was asked for now, then what ADD used, then what there is."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from podnet import confdir
+from podnet import confdir, garbage
 from podnet.cache import Cache
 from podnet.cni.config import Network
 from podnet.cni.result import Result
@@ -276,7 +276,7 @@ def test_gc_spares_what_libcni_added_unless_it_is_asked(world):
 
     assert world.node.run(world.runtime.gc, world.network, []) == []
     assert world.has_eth0()
-    world.node.run(lambda: world.runtime.gc(world.network, [], foreign=True))
+    world.node.run(lambda: garbage.collect(world.runtime, world.network, [], foreign=True))
 
     assert world.leases() == []
     assert not world.entry.exists()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from podnet import garbage
 from podnet.answer import PluginDriftError, PluginError
 from podnet.cache import Cache, CacheError
 from podnet.cni.config import Network, PluginConfig
@@ -16,9 +17,10 @@ from podnet.cni.result import Result
 from podnet.cni.versions import RELEASED
 from podnet.errors import PodnetError, UsageError
 from podnet.execute import Outcome, ProcessExecutor
+from podnet.garbage import GcError
 from podnet.kernel import namespaces
 from podnet.plan import Attachment, Invocation
-from podnet.runtime import GcError, RollbackError, Runtime
+from podnet.runtime import RollbackError, Runtime
 from podnet.testing import FakeExecutor, calls, stub_plugin
 
 Plugin = Callable[[Invocation], Mapping[str, object] | None]
@@ -871,8 +873,8 @@ def test_gc_keeps_what_is_valid_and_deletes_the_rest(run, cache):
     chain = network("bridge")
 
     runtime.add(chain, WEB)
-    kept = runtime.gc(chain, [("c1", "eth0")])
-    removed = runtime.gc(chain, [])
+    kept = garbage.collect(runtime, chain, [("c1", "eth0")])
+    removed = garbage.collect(runtime, chain, [])
 
     assert [verb for verb, _ in executor.order] == ["ADD", "GC", "DEL", "GC"]
     first, second = (call.stdin for call in executor.calls if call.verb == "GC")
@@ -889,7 +891,7 @@ def test_gc_deletes_with_what_add_was_given(run):
     runtime, executor = run()
     added(runtime, executor, network("bridge", "tuning"))
 
-    runtime.gc(network("portmap"), [])
+    garbage.collect(runtime, network("portmap"), [])
 
     assert executor.order == [("DEL", "tuning"), ("DEL", "bridge"), ("GC", "portmap")]
     assert executor.calls[0].environment["CNI_ARGS"] == "IgnoreUnknown=1"
@@ -900,7 +902,7 @@ def test_gc_names_a_namespace_that_is_still_there(run):
     runtime, executor = run()
     runtime.add(network("bridge"), replace(WEB, netns="/proc/self/ns/net"))
 
-    runtime.gc(network("bridge"), [])
+    garbage.collect(runtime, network("bridge"), [])
 
     assert executor.calls[1].verb == "DEL"
     assert executor.calls[1].environment["CNI_NETNS"] == "/proc/self/ns/net"
@@ -912,7 +914,7 @@ def test_gc_leaves_other_networks_alone(run, cache):
     runtime.add(network("bridge", name="other"), WEB)
     executor.calls.clear()
 
-    runtime.gc(network("bridge"), [])
+    garbage.collect(runtime, network("bridge"), [])
 
     assert executor.order == [("GC", "bridge")]
     assert [e.network_name for e in cache.entries()] == ["other"]
@@ -923,7 +925,7 @@ def test_disabled_gc_does_nothing_at_all(run, cache):
     runtime, executor = run()
     added(runtime, executor)
 
-    assert runtime.gc(network(disableGC=True), []) == []
+    assert garbage.collect(runtime, network(disableGC=True), []) == []
 
     assert executor.order == []
     assert len(list(cache.entries())) == 1
@@ -935,7 +937,7 @@ def test_before_110_gc_still_deletes_what_is_stale(run, cache):
     older = network("bridge", cniVersion="1.0.0")
     added(runtime, executor, older)
 
-    runtime.gc(older, [])
+    garbage.collect(runtime, older, [])
 
     assert executor.order == [("DEL", "bridge")]
     assert list(cache.entries()) == []
@@ -958,7 +960,7 @@ def test_gc_goes_on_where_something_fails_and_tells_everything(run, cache):
     }
 
     with pytest.raises(GcError) as caught:
-        runtime.gc(DEMO, [])
+        garbage.collect(runtime, DEMO, [])
 
     assert executor.order == [
         ("DEL", "portmap"),
@@ -981,7 +983,7 @@ def test_gc_spares_what_another_runtime_added_and_says_that_it_is_valid(run, cac
     runtime, executor = run()
     added(runtime, executor, network("bridge"))
 
-    runtime.gc(network("bridge"), [])
+    garbage.collect(runtime, network("bridge"), [])
 
     assert executor.order == [("DEL", "bridge"), ("GC", "bridge")]
     assert executor.calls[1].stdin["cni.dev/valid-attachments"] == [
@@ -994,7 +996,7 @@ def test_gc_takes_foreign_attachments_only_where_it_is_told_to(run, cache):
     path = libcni_entry(cache, "theirs")
     runtime, executor = run()
 
-    removed = runtime.gc(network("bridge"), [], foreign=True)
+    removed = garbage.collect(runtime, network("bridge"), [], foreign=True)
 
     assert executor.order == [("DEL", "bridge"), ("GC", "bridge")]
     assert executor.calls[1].stdin["cni.dev/valid-attachments"] == []
@@ -1009,7 +1011,7 @@ def test_attachments_in_a_neighbours_cache_are_valid_too(run, tmp_path):
     libcni_entry(neighbour, "not-here", networkName="other")
     runtime, executor = run({"neighbours": (neighbour,)})
 
-    runtime.gc(network("bridge"), [("c1", "eth0")])
+    garbage.collect(runtime, network("bridge"), [("c1", "eth0")])
 
     assert executor.calls[0].stdin["cni.dev/valid-attachments"] == [
         {"containerID": "c1", "ifname": "eth0"},
@@ -1023,7 +1025,7 @@ def test_gc_passes_over_files_that_nobody_can_read(run, cache, content):
     path = put(cache, content)
     runtime, executor = run()
 
-    runtime.gc(network("bridge"), [])
+    garbage.collect(runtime, network("bridge"), [])
 
     assert executor.order == [("GC", "bridge")]
     assert path.exists()
@@ -1033,7 +1035,7 @@ def test_a_stale_entry_without_a_result_is_deleted(run, cache):
     libcni_entry(cache, "c1", result=None)
     runtime, executor = run()
 
-    runtime.gc(network("bridge"), [], foreign=True)
+    garbage.collect(runtime, network("bridge"), [], foreign=True)
 
     assert executor.order == [("DEL", "bridge"), ("GC", "bridge")]
     assert prev_results(executor)[0] is None
@@ -1126,7 +1128,7 @@ def test_gc_that_cannot_settle_a_version_tells_and_has_deleted_already(run, cach
     executor.plugins = {"bridge": fails_on("VERSION", msg="bad")}
 
     with pytest.raises(GcError, match="failed on VERSION: bad"):
-        runtime.gc(network("bridge", cniVersions=["1.0.0", "1.1.0"]), [])
+        garbage.collect(runtime, network("bridge", cniVersions=["1.0.0", "1.1.0"]), [])
 
     assert executor.order == [("DEL", "bridge"), ("VERSION", "bridge")]
     assert list(cache.entries()) == []
@@ -1165,7 +1167,7 @@ def test_declarations_of_capabilities_can_be_left_out(run, strip):
     runtime.add(chain, WEB)
     runtime.check("demo", WEB)
     runtime.status(chain)
-    runtime.gc(chain, [("c1", "eth0")])
+    garbage.collect(runtime, chain, [("c1", "eth0")])
     runtime.delete("demo", WEB)
 
     assert [("capabilities" in call.stdin) for call in executor.calls] == [not strip] * 5
@@ -1243,7 +1245,7 @@ def test_every_verb_has_a_timeout_that_is_named(tmp_path, cache, verb):
         "CHECK": lambda hasty: hasty.check("demo", WEB),
         "DEL": lambda hasty: hasty.delete("demo", WEB),
         "STATUS": lambda hasty: hasty.status(chain),
-        "GC": lambda hasty: hasty.gc(chain, [("c1", "eth0")]),
+        "GC": lambda hasty: garbage.collect(hasty, chain, [("c1", "eth0")]),
         "VERSION": lambda hasty: hasty.versions("slow"),
     }
 
