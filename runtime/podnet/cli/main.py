@@ -13,6 +13,7 @@ import typer
 from podnet import places, rootless
 from podnet.cli import (
     cluster_commands,
+    conformance,
     failures,
     inspection,
     leak_commands,
@@ -32,7 +33,8 @@ from podnet.rig.faults import Fault
 
 _EPILOG = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
-    "4 CHECK found a difference, 5 a leak, 7 the system lacks something, 124 timeout, "
+    "4 CHECK found a difference, 5 a leak, 6 a plugin is not conformant, 7 the system lacks "
+    "something, 124 timeout, "
     "130 interrupted. Data goes to stdout, everything else to stderr."
 )
 app = typer.Typer(
@@ -53,6 +55,7 @@ for module in (
     inspection,
     probing,
     maintenance,
+    conformance,
     leak_commands,
     scenario_commands,
 ):
