@@ -2,7 +2,7 @@
 
 A :class:`FakeExecutor` runs plugins that are plain functions: for order and data flow.
 A :func:`stub_plugin` is a real executable that answers as it is told: for environment,
-streams and exit status.
+streams and exit status.  :func:`run_in` and :func:`reaches` look into pods from outside.
 """
 
 import json
@@ -10,13 +10,17 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from podnet.cni import wire
 from podnet.cni.errors import CniError
 from podnet.errors import UsageError
 from podnet.execute import Outcome
-from podnet.plan import Invocation
+from podnet.kernel import namespaces, probes, programs
+from podnet.kernel.programs import Done
+from podnet.node import Node
+from podnet.plan import Attachment, Invocation
 
 Answer = Mapping[str, object] | None
 
@@ -116,3 +120,46 @@ def calls(directory: Path, name: str) -> list[tuple[dict[str, str], object]]:
         stdin = (record / f"{number}.stdin").read_bytes()
         found.append((environment, json.loads(stdin) if stdin else None))
     return found
+
+
+def run_in(node: Node, pod: Attachment, *command: str, stdin: str = "") -> Done:
+    """Run a program in a pod's network namespace, to its end."""
+
+    def run() -> Done:
+        with namespaces.entered(pod.netns):
+            return programs.run(*command, stdin=stdin)
+
+    return node.run(run)
+
+
+def reaches(  # noqa: PLR0913
+    node: Node,
+    pod: Attachment,
+    address: IPv4Address | IPv6Address,
+    *,
+    to: Attachment | None = None,
+    tcp: int = 0,
+    udp: int = 0,
+    timeout: float = 3.0,
+) -> bool:
+    """Tell whether an address answers a pod: an echo, a connection, or a datagram.
+
+    Args:
+        node: Where the pod is.
+        pod: Who asks.
+        address: Whom.
+        to: Whose address it is; nothing has to listen there. Default: the Node's.
+        tcp: A port to connect to.
+        udp: A port to send to.
+        timeout: Seconds to wait for an answer.
+    """
+    sink = to.netns if to else namespaces.OWN
+
+    def probe() -> probes.Probe:
+        if tcp:
+            return probes.tcp(pod.netns, sink, address, tcp, timeout=timeout)
+        if udp:
+            return probes.udp(pod.netns, sink, address, udp, timeout=timeout)
+        return probes.icmp(pod.netns, address, timeout=timeout)
+
+    return node.run(probe).reached

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import clusters, invocation, leases, libcni, plugins, pods, shell
+from benchmarks import clusters, fixture, invocation, leases, libcni, plugins, pods, shell
 from benchmarks.measure import Row
 from benchmarks.printing import Lines, Markdown
 
@@ -25,6 +25,7 @@ GROUPS = {
     "leases": leases.rows,
     "plugins": plugins.rows,
     "clusters": clusters.rows,
+    "fixture": fixture.rows,
 }
 
 

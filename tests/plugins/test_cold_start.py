@@ -19,7 +19,7 @@ ROOTS = [str(PACKAGE.parent), str(Path(podnet.__file__).parent.parent)]
 # noop answers as it is told, and ends its process.
 PLUGINS = sorted({path.name for path in (PACKAGE / "bin").iterdir()} - {"noop"})
 # pyroute2 takes 180 ms, OpenSSL behind hashlib 7, subprocess 8.
-HEAVY = {"pyroute2", "asyncio", "subprocess", "typer", "nsenter", "logging", "tempfile", "_hashlib"}
+HEAVY = {"pyroute2", "asyncio", "subprocess", "typer", "logging", "tempfile", "_hashlib"}
 ENVIRONMENT = {
     "CNI_CONTAINERID": "c1",
     "CNI_NETNS": "/run/netns/c1",

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -219,16 +219,12 @@ def execute_in(path: Path, command: Sequence[str]) -> NoReturn:
         MissingError: No privilege.
         OSError: The command cannot be executed.
     """
-    from nsenter import Namespace  # noqa: PLC0415  28 ms that only this needs
-
-    with ExitStack() as inside:
-        with needing_privilege("enter a pod"):
-            inside.enter_context(Namespace(str(path), "net"))
-            libc.unshare(libc.CLONE_NEWNS)
-            libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
-            mount_sysfs()
-        os.execvp(command[0], list(command))  # noqa: S606  that is what it is for
-    raise AssertionError("execvp does not return")  # pragma: no cover
+    with needing_privilege("enter a pod"), opened(str(path)) as namespace:
+        libc.setns(namespace, libc.CLONE_NEWNET)
+        libc.unshare(libc.CLONE_NEWNS)
+        libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+        mount_sysfs()
+    os.execvp(command[0], list(command))  # noqa: S606  that is what it is for
 
 
 def mount_sysfs() -> None:

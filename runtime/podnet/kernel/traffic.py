@@ -44,6 +44,7 @@ _SELECTOR = struct.Struct("=BBBxHHhhI")  # struct tc_u32_sel
 _KEY = struct.Struct("=IIii")  # struct tc_u32_key
 _MIRRED = struct.Struct("=IIiiiiI")  # struct tc_mirred
 _LARGEST = 0xFFFFFFFF
+_LO = 1  # its index, in every network namespace
 # The kernel counts a bucket's depth in time, 64 ns a tick (/proc/net/psched).
 _TICKS_PER_MICROSECOND = 15.625
 _MICROSECONDS = 1_000_000
@@ -180,6 +181,15 @@ def _try_out() -> None:
         add_token_bucket(netlink, index, TokenBucket.of(rate=8000, burst=8000))
         add_ingress(netlink, index)
         redirect(netlink, index, to=index)
+
+
+def is_supported(netlink: Netlink, kind: str) -> bool:
+    """Tell whether the kernel has a queue of *kind*; it may be left on lo, if lo has none yet."""
+    try:
+        _create(netlink, _RTM_NEWQDISC, _qdisc(_LO, _ROOT, _AT_ROOT, kind), f"add {kind}")
+    except NetlinkError as exc:
+        return exc.errno != errno.ENOENT
+    return True
 
 
 def _qdisc(index: int, handle: int, parent: int, kind: str) -> bytes:

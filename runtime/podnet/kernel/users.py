@@ -67,6 +67,12 @@ def enter(pid: int) -> None:
             os.close(descriptor)
 
 
+def is_root() -> bool:
+    """Tell whether the process is root of the machine, and not of a user namespace only."""
+    mapped = Path("/proc/self/uid_map").read_text().split()
+    return os.geteuid() == 0 and mapped == ["0", "0", str(2**32 - 1)]
+
+
 @contextmanager
 def _allowed() -> Iterator[None]:
     try:

@@ -1,0 +1,100 @@
+"""Fixture: clusters of Nodes with network managers, on a machine of the test's own."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from podnet import confdir, places
+from podnet.cluster import matrix
+from podnet.cluster.clusters import Clusters
+from podnet.cluster.matrix import Cell
+from podnet.cluster.record import BACKENDS, DEFAULT, IPV6_NETWORK, Cluster, Member, Store
+from podnet.node import Node, Nodes
+from podnet.pods import Pods
+from podnet.pytest_plugin import trial
+from podnet.records import Pod
+from podnet.wishes import PodWish, Wish, planned
+
+_NET_D = Path("/etc/cni/net.d")
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOnTest:
+    """A cluster that is up.
+
+    Attributes:
+        machine: The Node that its Nodes are made on: `podnet` works there with `machine.run`.
+        nodes: Its Nodes.
+    """
+
+    machine: Node
+    nodes: tuple[Node, ...]
+
+    def create(self, node: Node, name: str = "web") -> Pod:
+        """Make a pod on a Node, on the cluster's network; as `podnet create` does."""
+        return node.run(_create, name)
+
+    def probe(self, *, timeout: float = 3.0) -> list[Cell]:
+        """Try every way from every Node and pod to every pod."""
+        with ExitStack() as stack:
+            return matrix.probe(matrix.ends(stack, self.nodes), timeout=timeout)
+
+    def unreached(self) -> list[str]:
+        """Return what does not come through, in sentences; nothing when everybody is reached."""
+        return [
+            f"{cell.source} -> {cell.target} ({cell.address}) {cell.way}: {cell.outcome.reason}"
+            for cell in self.probe()
+            if not cell.outcome.reached
+        ]
+
+
+def _create(name: str) -> Pod:
+    where = places.resolve({})
+    network = confdir.scan(_NET_D).default().network
+    wish = PodWish(name=name, networks=[Wish(network=network)])
+    return Pods(places=where).create(planned(wish, where))
+
+
+MakeCluster = Callable[..., ClusterOnTest]
+
+
+@pytest.fixture
+def podnet_cluster(request: pytest.FixtureRequest, podnet_privilege: None) -> Iterator[MakeCluster]:
+    """Make a cluster, like `podnet_cluster(nodes=2, backend="host-gw", dual_stack=True)`."""
+    own = trial.of(request.node)
+    with ExitStack() as stack:
+
+        def make(
+            *,
+            nodes: int = 2,
+            backend: str = BACKENDS[0],
+            dual_stack: bool = False,
+            store: str = Store.SQLITE,
+            name: str = DEFAULT,
+        ) -> ClusterOnTest:
+            wish = Cluster(
+                name=name,
+                members=tuple(Member(name=f"n{n}", number=n) for n in range(1, nodes + 1)),
+                backend={"Type": backend},
+                store=Store(store),
+                ipv6_network=IPV6_NETWORK if dual_stack else "",
+            )
+            machine = stack.enter_context(Node.in_memory("machine"))
+            where = places.resolve({})
+            here = Nodes(where.run / "nodes", where.state / "nodes")
+            known = Clusters(here, where.state / "clusters", owner=os.getpid())
+            machine.run(known.up, wish, patience=_PATIENCE)
+            stack.callback(machine.run, known.down, name)
+            opened = [machine.run(here.open, one.name) for one in wish.members]
+            for node in opened:
+                stack.enter_context(node)
+                own.nodes[node] = None
+                stack.callback(own.nodes.pop, node)
+            return ClusterOnTest(machine, tuple(opened))
+
+        yield make

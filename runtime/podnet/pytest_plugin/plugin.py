@@ -1,0 +1,170 @@
+"""What pytest asks of a plugin: options, markers, and hooks.
+
+The fixtures are in :mod:`podnet.pytest_plugin.nodes` and its neighbours.  Without root the tests run in a user
+namespace of their own (:func:`podnet.rootless.become_root`); pytest enters it only when a test
+wants a Node, unless it was asked to do so at its start.
+"""
+
+import os
+import threading
+from collections.abc import Generator
+
+import pytest
+
+from podnet import rootless
+from podnet.cni.versions import RELEASED
+from podnet.errors import PodnetError
+from podnet.pytest_plugin import failures
+from podnet.pytest_plugin.settings import marked
+from podnet.rig import features
+from podnet.rig.faults import Fault
+
+pytest_plugins = tuple(
+    f"podnet.pytest_plugin.{room}"
+    for room in ("nodes", "stubs", "calling", "leaking", "services", "clusters")
+)
+
+_MARKERS = {
+    "podnet_requires(*features)": "what the test needs of kernel and system: kinds of links and "
+    "queues, programs. Missing: skipped, with the reason; an error with --podnet-strict.",
+    "podnet_versions(*versions)": "run the test once for each version of the CNI spec, as "
+    "`cni_version`; none named: every released one. What a plugin does not speak is skipped.",
+    "podnet_fault(*faults)": "what goes wrong when plugins are called: 'bridge:ADD:kill-after'.",
+    "podnet_leakcheck(strict=False, allowed=())": "the test must leave nothing on its Node.",
+}
+#: Every fixture that needs a Node has this one among those it is made of.
+_NEEDS_ROOT = "podnet_privilege"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("podnet", "CNI plugins in Nodes of their own (podnet)")
+    add = group.addoption
+    add(
+        "--cni-bin-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Where plugins are; before the ini's cni_bin_dir, CNI_PATH and podnet's own. "
+        "Repeatable.",
+    )
+    add("--cni-conf-dir", metavar="DIR", help="Where cni('NAME') finds networks.")
+    add(
+        "--cni-versions",
+        metavar="V,V…",
+        help="Only these versions of the spec, of those that tests are marked with.",
+    )
+    add(
+        "--podnet-keep",
+        action="store_true",
+        help="Keep the Nodes of tests that fail, and print what enters them.",
+    )
+    add(
+        "--podnet-artifacts",
+        metavar="DIR",
+        help="Write what is known of each test that fails below DIR: transcript, kernel state, "
+        "topology.",
+    )
+    add("--podnet-pcap", action="store_true", help="And the packets on its Nodes.")
+    add(
+        "--podnet-explain",
+        action="store_true",
+        help="Show every call of a plugin and what it changed, also of tests that pass.",
+    )
+    add(
+        "--podnet-strict",
+        action="store_true",
+        help="What kernel or system lack is an error and no skip.",
+    )
+    add(
+        "--podnet-rootless",
+        action="store_true",
+        help="Without root: enter the user namespace at the start; pytest-xdist needs that.",
+    )
+    parser.addini(
+        "cni_bin_dir", "Where plugins are, relative to the ini.", type="paths", default=[]
+    )
+    parser.addini("podnet_rootless", "As --podnet-rootless.", type="bool", default=False)
+    parser.addini("podnet_strict", "As --podnet-strict.", type="bool", default=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; become root at once, if that was asked for."""
+    for marker, about in _MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {about}")
+    if config.getoption("podnet_explain"):
+        config.pluginmanager.register(Teller(config), "podnet-teller")
+    if config.getoption("podnet_rootless") or config.getini("podnet_rootless"):
+        try:
+            rootless.become_root()
+        except PodnetError as exc:
+            raise pytest.UsageError(str(exc)) from exc
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Become root before the first test, if there is one that needs it and it can be done now."""
+    wanted = any(_NEEDS_ROOT in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and os.geteuid() != 0 and threading.active_count() == 1:
+        try:
+            rootless.become_root()
+        except PodnetError:
+            return  # the fixture says why
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked so over versions of the spec."""
+    marker = metafunc.definition.get_closest_marker("podnet_versions")
+    if marker is None:
+        return
+    if "cni_version" not in metafunc.fixturenames:
+        pytest.fail(f"{metafunc.definition.nodeid}: podnet_versions needs `cni` or `cni_version`")
+    chosen = metafunc.config.getoption("cni_versions")
+    only = chosen.split(",") if chosen else RELEASED
+    asked = [version for version in marker.args or RELEASED if version in only]
+    metafunc.parametrize("cni_version", asked)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Check what markers say, and let a marked test have its leak check."""
+    for item in items:
+        names = getattr(item, "fixturenames", [])
+        if item.get_closest_marker("podnet_leakcheck") and "leakcheck" not in names:
+            names.append("leakcheck")
+        try:
+            features.check(marked(item, "podnet_requires"))
+            list(map(Fault.parse, marked(item, "podnet_fault")))
+        except PodnetError as exc:
+            raise pytest.UsageError(f"{item.nodeid}: {exc}") from exc
+        if item.get_closest_marker("podnet_requires") and _NEEDS_ROOT not in names:
+            names.append(_NEEDS_ROOT)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell of a test what its plugins were asked and said; keep what it left, if that is asked for."""
+    report = yield
+    failed = report.failed and call.excinfo is not None
+    if failed or (report.when == "call" and item.config.getoption("podnet_explain")):
+        report.sections.extend(failures.sections(item, report, failed=failed))
+    return report
+
+
+class Teller:
+    """Prints the story of tests that pass, which pytest itself does not; see --podnet-explain."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print what is podnet's of a report."""
+        printer = self._config.pluginmanager.get_plugin("terminalreporter")
+        if printer is None or not report.passed:
+            return
+        for title, text in report.sections:
+            if title.startswith(failures.TITLE):
+                printer.write_line(f"\n{report.nodeid}: {title}\n{text}")

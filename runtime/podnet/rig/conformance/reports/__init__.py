@@ -1,1 +1,0 @@
-"""What was found, written down: a module for each form, ``forms`` knows them all."""

@@ -1,0 +1,80 @@
+"""The example repository, plugins that are not ours: its tests pass, and CI's script tells of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "examples" / "plugin-repository"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A copy of the example."""
+    if os.geteuid() != 0:
+        pytest.skip("neither root nor a user namespace: a Node is made of namespaces")
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "repository"))
+
+
+def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    programs = repository.parent / "bin"
+    programs.mkdir(exist_ok=True)
+    for name in ("podnet", "pytest"):
+        with suppress(FileExistsError):
+            (programs / name).symlink_to(Path(sys.executable).parent / name)
+    path = f"{programs}:{os.environ['PATH']}"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CNI_")}
+    environment = kept | {"PATH": path, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    summary = {"GITHUB_STEP_SUMMARY": str(repository / "summary.md")}
+    return subprocess.run(
+        command,
+        cwd=repository,
+        env=environment | summary,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_the_example_s_tests_pass_by_the_script_that_ci_runs(repository):
+    plugins, tests = ("--plugins", "plugins"), ("--tests", "tests")
+    done = _run(repository, str(ROOT / "scripts/plugin-ci"), *plugins, *tests, "--", "-q")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in (repository / "summary.md").read_text()
+    assert not (repository / "podnet-ci/failed").exists()
+
+
+def test_a_plugin_that_is_broken_fails_the_script_and_leaves_its_story(repository):
+    broken = repository / "plugins" / "hello"
+    broken.write_text(
+        broken.read_text().replace("ip link set lo up", "true").replace("lo up", "lo")
+    )
+
+    command = (str(ROOT / "scripts/plugin-ci"), "--plugins", "plugins")
+    done = _run(repository, *command, "--tests", "tests/test_link_note.py", "--", "-k", "scribble")
+    assert done.returncode == 5, done.stdout  # pytest's "nothing was selected"
+
+    (repository / "plugins" / "link-note").write_text("#!/bin/sh\necho '{}'\n")
+    done = _run(repository, *command, "--tests", "tests/test_link_note.py")
+
+    assert done.returncode == 1, done.stdout
+    assert "```mermaid" in (repository / "summary.md").read_text()
+    assert list((repository / "podnet-ci/failed").glob("*/transcript.jsonl"))
+
+
+def test_the_action_asks_for_what_it_declares():
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    text = (ROOT / "action.yml").read_text()
+
+    asked = {part.split("}}")[0].strip() for part in text.split("${{")[1:]}
+    assert asked == {f"inputs.{name}" for name in action["inputs"]}
+    # What somebody wrote into an input is never part of a script.
+    assert all("${{" not in step.get("run", "") for step in action["runs"]["steps"])
