@@ -101,3 +101,32 @@ def test_a_fault_of_a_node_lasts_as_long_as_the_command(podnet, conflist):
         podnet("--node", "lab", "delete", "web")
     finally:
         podnet("node", "delete", "lab")
+
+
+def test_pods_that_are_made_at_once_are_all_recorded(podnet, conflist, tmp_path):
+    conflist("net", {"type": "noop"})
+    calls = tmp_path / "calls"
+    podnet("create", *(f"p{n}" for n in range(6)), "--record", calls)
+    podnet("delete", "--all", "--record", calls)
+    recorded = podnet.json("record", "show", calls)["items"]
+    assert sorted(call["verb"] for call in recorded) == ["ADD"] * 6 + ["DEL"] * 6
+
+
+def test_a_recording_is_replayed_and_a_failure_becomes_a_test(podnet, conflist, tmp_path):
+    conflist("net", {"type": "noop"}, {"type": "tuning"})
+    calls = tmp_path / "calls"
+    podnet("create", "web", "--record", calls, "--fault", "tuning:ADD:error=100", status=3)
+    done = podnet("replay", calls, status=1)
+    assert 'call 2: ended: "exit 1", now "exit 0"' in done.stdout
+    assert "3 of 4 calls as they were" in done.stderr
+    [_, add, *_] = podnet.json("replay", calls, status=1)["items"]
+    assert (add["verb"], add["plugin"], add["then"], add["now"]) == (
+        "ADD",
+        "tuning",
+        "exit 1",
+        "exit 0",
+    )
+    podnet("replay", calls, "--as-test", tmp_path / "test_tuning.py")
+    assert "def test_add_of_tuning_succeeds" in (tmp_path / "test_tuning.py").read_text()
+    done = podnet("replay", calls, "--as-test", tmp_path / "x.py", status=2)
+    assert "test_" in done.stderr

@@ -131,7 +131,7 @@ def test_a_signal_to_the_shim_is_one_to_the_plugin(shim, tmp_path):
         env={
             "CNI_COMMAND": "DEL",
             "DO": "import signal, time\n"
-            "signal.signal(15, lambda *_: (print('heard', flush=True), os._exit(7)))\n"
+            "signal.signal(15, lambda *_: (os.write(1, b'heard\\n'), os._exit(7)))\n"
             "print('ready', flush=True); time.sleep(60)",
         },
     )  # fmt: skip

@@ -54,6 +54,7 @@ for module in (
     probing,
     maintenance,
     leak_commands,
+    recording_commands,
     scenario_commands,
 ):
     module.register(app)

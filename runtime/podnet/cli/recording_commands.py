@@ -4,15 +4,20 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from podnet.cli.output import Form, FormOption, show
+from podnet.cli.output import Form, FormOption, show, write
 from podnet.cli.session import Session
+from podnet.node import Node
+from podnet.rig import as_test as tests
 from podnet.rig import recording, shims
+from podnet.rig import replay as replays
 from podnet.rig.recording import Recorded
+from podnet.rig.replay import Replayed
 from podnet.rig.shims import SECRETS, Task
 
 app = typer.Typer(help="Write down every call of plugins, by whatever runtime makes it.")
@@ -110,6 +115,91 @@ def show_calls(context: typer.Context, file: File, *, output: FormOption = Form.
         },
         wide={"STDIN": lambda item: item["stdin"], "STDOUT": lambda item: item["stdout"]},
     )
+
+
+def replay(
+    context: typer.Context,
+    file: File,
+    *,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also replay with these plugins, and tell what the kernel holds differently.",
+        ),
+    ] = None,
+    as_test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="test_X.py", help="Run nothing: make a failed call a test for pytest."
+        ),
+    ] = None,
+    call: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of --as-test: which; the last by default."),
+    ] = None,
+    output: FormOption = Form.TABLE,
+) -> None:
+    """Make recorded calls again, in a Node of their own; show what is different.
+
+    With the plugins of --plugin-dir, CNI_PATH, or podnet's own. Exit status 1 when there is a
+    difference.
+    """
+    session: Session = context.obj
+    read = recording.read(file)
+    for odd in read.odd:
+        session.note(odd)
+    path = session.places.given_plugins or session.places.plugin_path
+    if as_test is not None:
+        about = tests.failure(read, call)
+        calls = tests.write(as_test, read, about, path)
+        session.note(f"wrote {as_test} and {calls}: pytest {as_test} fails as {about!r} did")
+        return
+    with Node.in_memory("replay") as node:
+        made = replays.replay(read, node, path, timeout=session.timeout, look=bool(against))
+    if against:
+        with Node.in_memory("replay") as node:
+            other = replays.replay(read, node, against, timeout=session.timeout, look=True)
+        made = replays.compared(made, other)
+    _show_replayed(session, made, output)
+    sys.exit(int(any(one.differences for one in made)))
+
+
+def _show_replayed(session: Session, made: Sequence[Replayed], form: Form) -> None:
+    items = [
+        {
+            "name": str(one.number),
+            "verb": one.call.verb,
+            "plugin": one.call.plugin,
+            "then": one.call.ending,
+            "now": one.ending,
+            "differences": list(one.differences),
+        }
+        for one in made
+    ]
+    show(
+        items,
+        kind="Replay",
+        form=form,
+        columns={
+            "CALL": lambda item: item["name"],
+            "VERB": lambda item: item["verb"],
+            "PLUGIN": lambda item: item["plugin"],
+            "THEN": lambda item: item["then"],
+            "NOW": lambda item: item["now"],
+            "": lambda item: "different" if item["differences"] else "same",
+        },
+    )
+    if form in {Form.TABLE, Form.WIDE}:
+        for one in made:
+            write("".join(f"  call {one.number}: {what}\n" for what in one.differences))
+    different = sum(bool(one.differences) for one in made)
+    session.note(f"{len(made) - different} of {len(made)} calls as they were")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(replay)
 
 
 def _item(number: int, call: Recorded, *, is_asked: bool) -> dict[str, object]:

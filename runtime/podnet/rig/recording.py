@@ -131,10 +131,12 @@ class Recording:
 
     Attributes:
         calls: The calls, in the order they began.
+        lines: The line of each.
         odd: What is wrong with lines that are no calls, in sentences.
     """
 
     calls: tuple[Recorded, ...]
+    lines: tuple[bytes, ...] = ()
     odd: tuple[str, ...] = ()
 
     @property
@@ -161,13 +163,18 @@ def read(path: Path) -> Recording:
         lines = path.read_bytes().splitlines()
     except OSError as exc:
         raise UsageError(f"cannot read the recording {path}: {exc.strerror}") from exc
-    calls, odd = list[Recorded](), list[str]()
+    found, odd = list[tuple[Recorded, bytes]](), list[str]()
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                calls.append(Recorded.from_wire(wire.loads(line, "the line")))
+                found.append((Recorded.from_wire(wire.loads(line, "the line")), line + b"\n"))
             except CniError as exc:
                 odd.append(f"{path}:{number}: no call: {exc}")
-    if odd and not calls:
+    if odd and not found:
         raise UsageError(f"{path} is no recording", odd[0])
-    return Recording(tuple(sorted(calls, key=lambda call: call.time)), tuple(odd))
+    found.sort(key=lambda pair: pair[0].time)
+    return Recording(
+        calls=tuple(call for call, _ in found),
+        lines=tuple(line for _, line in found),
+        odd=tuple(odd),
+    )

@@ -9,6 +9,7 @@ import os
 import py_compile
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ SECRETS = ("token", "secret", "passw", "credential", "private", "apikey", "api_k
 _OWN = ".podnet-shims"
 _MARK = "# A shim of podnet's, in front of a CNI plugin: docs/recording.md\n"
 _EXECUTABLE = 0o755
+_MAKING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +238,9 @@ class ShimExecutor:
 
     def _mirror(self, path: Sequence[str]) -> Path:
         made = self.directory / _token(path)
-        if not made.is_dir():
-            mirror(made, path, self.task)
+        with _MAKING:  # pods are made at the same time, each by an executor of its own
+            if not made.is_dir():
+                mirror(made, path, self.task)
         return made
 
 

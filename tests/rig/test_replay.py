@@ -1,0 +1,172 @@
+"""A recording, run again: the same calls, and what is different."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from podnet.cni.config import Network
+from podnet.errors import UsageError
+from podnet.execute import ProcessExecutor
+from podnet.node import Node
+from podnet.rig import as_test, recording, shims
+from podnet.rig.caller import Caller, without_cni
+from podnet.rig.replay import compared, replay
+from podnet.rig.shims import Task
+from podnet.testing import calls as asked_of
+from podnet.testing import stub_plugin
+
+pytestmark = pytest.mark.root
+
+BRIDGE = {
+    "type": "bridge",
+    "bridge": "br0",
+    "ipam": {"type": "host-local", "subnet": "10.9.0.0/24"},
+}
+RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.2/24"}]}
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Record the life of a pod on a chain, in a Node that is gone then."""
+
+    def life(path: str, *plugins: dict[str, object], verbs: str = "add check delete"):
+        shims.mirror(tmp_path / "shims", [path], Task(record=tmp_path / "calls"))
+        conflist = {"cniVersion": "1.0.0", "name": "net", "plugins": plugins}
+        network = Network.from_conflist(json.dumps(conflist).encode())
+        executor = ProcessExecutor(path=(str(tmp_path / "shims"),), environment=without_cni())
+        with Node.in_memory("then") as node:
+            caller = Caller(node=node, network=network, executor=executor)
+            pod = caller.pod()
+            for verb in verbs.split():
+                getattr(caller, verb)(pod)
+        return recording.read(tmp_path / "calls")
+
+    return life
+
+
+def test_the_same_plugins_do_the_same_again(recorded, node, debian_plugins):
+    read = recorded(debian_plugins, BRIDGE, {"type": "tuning", "mtu": 1400})
+    made = replay(read, node, [debian_plugins], look=True)
+
+    assert [(one.call.verb, one.call.plugin) for one in made] == [
+        ("ADD", "bridge"),
+        ("ADD", "tuning"),
+        ("CHECK", "bridge"),
+        ("CHECK", "tuning"),
+        ("DEL", "tuning"),
+        ("DEL", "bridge"),
+    ]
+    assert [one.differences for one in made if one.differences] == []
+    assert any("link br0" in change for change in made[0].changes)
+    with Node.in_memory("other") as other:
+        again = replay(read, other, [debian_plugins], look=True)
+    assert [one.differences for one in compared(made, again) if one.differences] == []
+
+
+def test_another_version_is_told_by_what_it_says_and_does(recorded, node, debian_plugins, tmp_path):
+    read = recorded(debian_plugins, BRIDGE, verbs="add delete")
+    stub_plugin(
+        tmp_path / "new",
+        "bridge",
+        stdout={"cniVersion": "1.0.0", "ips": [{"address": "10.8.0.2/24"}]},
+        script="ip link add made type bridge",
+    )
+    made = replay(read, node, [str(tmp_path / "new")], look=True)
+    with Node.in_memory("other") as other:
+        add, delete = compared(made, replay(read, other, [debian_plugins], look=True))
+
+    assert any(what.startswith("ips: ") and "10.8.0.0" in what for what in add.differences)
+    assert any(what.startswith("only now: + link made") for what in add.differences)
+    assert any(what.startswith("not now: + link br0") for what in add.differences)
+    assert any(what.startswith("printed") or "cniVersion" in what for what in delete.differences)
+
+
+def test_prev_result_and_namespaces_are_those_of_this_run(recorded, node, tmp_path):
+    first = {**RESULT, "interfaces": [{"name": "eth0", "sandbox": "/run/netns/pod1"}]}
+    stub_plugin(tmp_path / "old", "main", stdout=first)
+    stub_plugin(tmp_path / "old", "meta", stdout=first)
+    read = recorded(str(tmp_path / "old"), {"type": "main"}, {"type": "meta"}, verbs="add delete")
+    new = {"cniVersion": "1.0.0", "ips": [{"address": "10.7.0.7/24"}]}
+    for name in ("main", "meta"):
+        stub_plugin(tmp_path / "new", name, stdout=new, script='[ "$(readlink $CNI_NETNS)" ] || :')
+
+    replay(read, node, [str(tmp_path / "new")])
+
+    for name in ("main", "meta"):
+        *_, (environment, stdin) = asked_of(tmp_path / "new", name)
+        assert environment["CNI_NETNS"] == "/run/netns/pod1"
+        assert environment["CNI_PATH"] == str(tmp_path / "new")
+        assert isinstance(stdin, dict)
+        assert stdin["prevResult"]["ips"] == new["ips"]
+
+
+def test_a_namespace_of_a_process_is_one_of_its_own(recorded, node, tmp_path):
+    stub_plugin(tmp_path / "old", "main", stdout=RESULT)
+    recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")
+    text = (tmp_path / "calls").read_text().replace("/run/netns/pod1", "/proc/4711/ns/net")
+    (tmp_path / "calls").write_text(text)
+    stub_plugin(tmp_path / "new", "main", stdout=RESULT, script='ls "$CNI_NETNS" >&2 || exit 5')
+
+    [add] = replay(recording.read(tmp_path / "calls"), node, [str(tmp_path / "new")])
+
+    assert (add.succeeded, add.differences) == (True, ())
+    assert add.outcome
+    assert add.outcome.stderr == b"/run/netns/replayed-1\n"
+
+
+def test_a_plugin_that_is_no_more_is_a_difference(recorded, node, tmp_path):
+    stub_plugin(tmp_path / "old", "main", stdout=RESULT)
+    read = recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")
+    (tmp_path / "new").mkdir()
+    [add] = replay(read, node, [str(tmp_path / "new")])
+    assert not add.succeeded
+    assert 'failed to find plugin "main"' in add.differences[0]
+
+
+def test_a_recorded_failure_is_a_test_that_fails_until_the_plugin_is_mended(recorded, tmp_path):
+    plugins = tmp_path / "old"
+    stub_plugin(plugins, "main", stdout=RESULT, script="[ $CNI_COMMAND = ADD ] || exec printf bad")
+    stub_plugin(plugins, "main", stdout=RESULT)
+    broken = {"code": 100, "msg": "cannot find it"}
+    stub_plugin(plugins, "meta", stdout=broken, status=1)
+    read = recorded(str(plugins), {"type": "main"}, {"type": "meta"}, verbs="add")
+    about = as_test.failure(read, None)
+    assert (about.verb, about.plugin) == ("ADD", "meta")
+
+    path = tmp_path / "test_meta.py"
+    as_test.write(path, read, about, [str(plugins)])
+    failed = _pytest(path)
+    assert failed.returncode == 1
+    assert "ADD meta: exit 1: " in failed.stdout
+    assert "cannot find it" in failed.stdout
+
+    stub_plugin(plugins, "meta", stdout=RESULT)
+    assert _pytest(path).returncode == 0
+
+
+def _pytest(path: Path) -> "subprocess.CompletedProcess[str]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path.name],
+        cwd=path.parent, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def test_what_can_be_no_test_says_why(recorded, tmp_path):
+    stub_plugin(tmp_path / "old", "main", stdout=RESULT)
+    read = recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")
+    with pytest.raises(UsageError, match="no recorded call failed"):
+        as_test.failure(read, None)
+    with pytest.raises(UsageError, match="no call 7"):
+        as_test.failure(read, 7)
+    with pytest.raises(UsageError, match="called test_"):
+        as_test.write(tmp_path / "x.py", read, read.calls[0], [])
+
+
+def test_nothing_to_make_again_is_said(tmp_path, node):
+    with pytest.raises(UsageError, match="no call that could be made"):
+        replay(recording.Recording(calls=()), node, [])
