@@ -13,15 +13,15 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from podnet.cni.errors import CniError
-from podnet.errors import PodnetError
-from podnet.kernel.monitor import Monitor
+from podnet.errors import MissingError, PodnetError
+from podnet.kernel.monitor import ANY_LINK, Monitor
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, netconf, node, subnet_env
+from podnet_manager import acquire, bird, netconf, node, subnet_env
 from podnet_manager.acquire import Claimant
 from podnet_manager.bell import Bell
 from podnet_manager.lease import Lease
 from podnet_manager.log import Log
-from podnet_manager.netconf import NetConf
+from podnet_manager.netconf import Bgp, NetConf
 from podnet_manager.node import Prepared
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
@@ -55,8 +55,8 @@ class Manager:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._previous = subnet_env.read(settings.subnet_file)
-        self.status = Status(patience=60 + 3 * settings.resync)
-        grace = min(settings.ttl, 3 * settings.resync)
+        self.status = Status(patience=60 + 3 * settings.choices.resync)
+        grace = min(settings.ttl, 3 * settings.choices.resync)
         self._known = Known(Peers(grace=grace), self.status, log)
 
     def stop(self) -> None:
@@ -76,6 +76,8 @@ class Manager:
             try:
                 self._hold_a_lease()
             except _Failures as exc:
+                if isinstance(exc, MissingError) and not self.status.lease:
+                    raise  # it has never worked, and will not
                 self.status.trouble(str(exc).replace("\n  ", ": "), self._log)
             if time.monotonic() - began > _STEADY:
                 pause = _RETRY_FIRST
@@ -98,7 +100,7 @@ class Manager:
                 prepared = node.prepare(netlink, conf, self._settings.choices)
                 lease = self._acquire(store, conf, prepared)
                 self._log.say("lease", lease=lease, revision=lease.revision)
-                with self._listening(monitor):
+                with self._listening(monitor, conf):
                     tenure = Tenure(self._settings, store, netlink, conf, lease, self._known)
                     tenure.serve(self._events, self._stopped.is_set)
         finally:
@@ -113,13 +115,15 @@ class Manager:
         return lease
 
     @contextmanager
-    def _listening(self, monitor: Monitor) -> Iterator[None]:
+    def _listening(self, monitor: Monitor, conf: NetConf) -> Iterator[None]:
         """Have the store and the kernel listened to."""
         over = Bell()
         threads = [
             threading.Thread(target=self._told, args=(self._watch_store, over), name="store"),
             threading.Thread(target=self._told, args=(self._watch_kernel, monitor), name="kernel"),
         ]
+        if isinstance(conf.backend, Bgp):
+            threads.append(threading.Thread(target=self._told, args=(self._watch_bird, over)))
         for thread in threads:
             thread.start()
         try:
@@ -144,6 +148,12 @@ class Manager:
     def _watch_kernel(self, monitor: Monitor) -> None:
         while links := monitor.wait():
             self._events.put(News(links))
+
+    def _watch_bird(self, over: Bell) -> None:
+        """Have BIRD started again when it ends."""
+        while bird.await_end(self._settings.choices.run, over):
+            self._events.put(News(frozenset({ANY_LINK})))
+            over.wait(_RETRY_FIRST * 10)
 
     def _watch_store(self, over: Bell) -> None:
         store: Store | None = None

@@ -12,7 +12,7 @@ from podnet.cni.wire import Fields
 from podnet.kernel.neighbours import Forwarding, Neighbour
 from podnet.kernel.routes import Route
 from podnet_manager.lease import Lease, Subnet
-from podnet_manager.netconf import Alloc, Backend, HostGw, Vxlan
+from podnet_manager.netconf import Alloc, Backend, Bgp, HostGw, Vxlan
 from podnet_manager.uplink import Uplink
 
 #: RTPROT_* of every route that the manager sets, so that it knows its own again.
@@ -50,6 +50,8 @@ def backend_type(backend: Backend) -> str:
             return "vxlan"
         case HostGw():
             return "host-gw"
+        case Bgp():
+            return "bgp"
         case Alloc():
             return ""
 
@@ -109,9 +111,20 @@ def _of_host_gw(_: Backend, lease: Lease, subnet: Subnet, here: Surroundings) ->
     return {_route(subnet, remote, here.uplink.index)}
 
 
+def _of_bgp(backend: Backend, lease: Lease, subnet: Subnet, here: Surroundings) -> set[Entry] | str:
+    """Return nothing: the route is BIRD's to set."""
+    assert isinstance(backend, Bgp)  # noqa: S101  the table below says so
+    spoken_to = backend.reflectors.get(subnet.version) or _public(lease, subnet.version)
+    if spoken_to is None:
+        return f"it has no public IPv{subnet.version} address"
+    if not here.uplink.is_on_link(spoken_to):
+        return f"{spoken_to} is not on the link {here.uplink.name}, and bgp needs that"
+    return set()
+
+
 _OF_PEER: Mapping[
     type[Backend], Callable[[Backend, Lease, Subnet, Surroundings], set[Entry] | str]
-] = {Vxlan: _of_vxlan, HostGw: _of_host_gw}
+] = {Vxlan: _of_vxlan, HostGw: _of_host_gw, Bgp: _of_bgp}
 
 
 def _public(lease: Lease, version: int) -> IPv4Address | IPv6Address | None:

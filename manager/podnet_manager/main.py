@@ -68,6 +68,8 @@ def _choices(asked: argparse.Namespace) -> Choices:
         ip_masq=asked.ip_masq,
         forward=asked.forward_rules,
         state=asked.state_dir,
+        run=asked.run_dir,
+        resync=asked.resync,
     )
 
 
@@ -79,7 +81,6 @@ def _settings(asked: argparse.Namespace, holder: str, clock: Clock) -> Settings:
         clock=clock,
         subnet_file=asked.subnet_file,
         ttl=asked.lease_ttl,
-        resync=asked.resync,
     )
 
 
@@ -162,7 +163,7 @@ def _alone() -> Iterator[None]:
 
 def _clean_up(asked: argparse.Namespace) -> None:
     with Netlink() as netlink:
-        node.clean_up(netlink)
+        node.clean_up(netlink, _choices(asked))
         asked.subnet_file.unlink(missing_ok=True)
         if asked.release:
             who = node.identity(netlink, _choices(asked))
@@ -241,6 +242,13 @@ def _parser() -> argparse.ArgumentParser:
         default=_STATE,
         metavar="DIR",
         help="what outlives a reboot (default: %(default)s)",
+    )
+    add(
+        "--run-dir",
+        type=Path,
+        default=Path("/run/podnet-manager"),
+        metavar="DIR",
+        help="BIRD's configuration, control socket and log (default: %(default)s)",
     )
     add("--ip-masq", action="store_true", help="masquerade what leaves the network")
     add(

@@ -6,8 +6,15 @@ that no link takes.  Pure: knows no file and no store.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 from podnet.cni import wire
 from podnet.cni.errors import InvalidConfigError
@@ -30,6 +37,8 @@ _LENGTHS = {4: _Lengths(24, 22, 30, 28), 6: _Lengths(64, 62, 126, 124)}
 # A network is for several Nodes: at least four subnets.
 _BITS_FOR_NODES = 2
 _DEFAULT_PORT = 8472
+_DEFAULT_AS, _BGP_PORT = 64512, 179
+_LARGEST_AS = (1 << 32) - 2
 _LARGEST_VNI = (1 << 24) - 1
 _LARGEST = 65535
 
@@ -106,7 +115,23 @@ class Alloc:
     """Subnets are leased, and routes are somebody else's business."""
 
 
-Backend = Vxlan | HostGw | Alloc
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bgp:
+    """Nodes tell each other by BGP where their pods are: all of them are on one link.
+
+    Attributes:
+        asn: The autonomous system that they are.
+        port: Of TCP.
+        reflectors: Family to the one that all speak to, instead of each to each: a Node or a
+            router on the link.
+    """
+
+    asn: int = _DEFAULT_AS
+    port: int = _BGP_PORT
+    reflectors: Mapping[int, IPv4Address | IPv6Address] = field(default_factory=dict)
+
+
+Backend = Vxlan | HostGw | Bgp | Alloc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +165,19 @@ def parse(text: bytes) -> NetConf:
     ipv6 = fields.flag("EnableIPv6")
     if not (ipv4 or ipv6):
         raise InvalidConfigError("EnableIPv4 and EnableIPv6 are both false: no family is left")
-    return NetConf(
+    conf = NetConf(
         ipv4=_pool(fields, 4, "") if ipv4 else None,
         ipv6=_pool(fields, 6, "IPv6") if ipv6 else None,
         backend=_backend(fields),
     )
+    if isinstance(conf.backend, Bgp) and conf.backend.reflectors:
+        for pool in conf.pools:
+            if pool.network.version not in conf.backend.reflectors:
+                key = _REFLECTORS[pool.network.version]
+                raise InvalidConfigError(
+                    f"Backend.{key} is missing", "there is one for each family, or for none"
+                )
+    return conf
 
 
 def _pool(fields: Fields, version: int, prefix: str) -> Pool:
@@ -243,9 +276,38 @@ def _vxlan(section: Fields) -> Vxlan:
     )
 
 
+_REFLECTORS = {4: "RouteReflector", 6: "IPv6RouteReflector"}
+
+
+def _bgp(section: Fields) -> Bgp:
+    return Bgp(
+        asn=_number(section, "AS", default=0, most=_LARGEST_AS) or _DEFAULT_AS,
+        port=_number(section, "Port", default=0, most=_LARGEST) or _BGP_PORT,
+        reflectors={
+            family: _address(section, key, family)
+            for family, key in _REFLECTORS.items()
+            if section.text(key)
+        },
+    )
+
+
+def _address(section: Fields, key: str, family: int) -> IPv4Address | IPv6Address:
+    text = section.text(key)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        address = None
+    if address is None or address.version != family:
+        raise InvalidConfigError(
+            f"{section.path(key)} must be an IPv{family} address, not {wire.dumps(text)}"
+        )
+    return address
+
+
 _BACKENDS: Mapping[str, Callable[[Fields], Backend]] = {
     "vxlan": _vxlan,
     "host-gw": lambda _: HostGw(),
+    "bgp": _bgp,
     "alloc": lambda _: Alloc(),
 }
 

@@ -3,16 +3,17 @@
 Knows the kernel and the configuration; knows no store and no time.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from podnet.errors import UsageError
 from podnet.kernel.netlink import Netlink, NetlinkError
-from podnet_manager import desired, masquerade, reconcile, uplink, vtep
+from podnet_manager import bgp, bird, desired, masquerade, reconcile, uplink, vtep
 from podnet_manager.desired import Entry, Skipped, Surroundings
 from podnet_manager.lease import Attributes, Lease, Subnets
-from podnet_manager.netconf import NetConf, Vxlan
+from podnet_manager.netconf import Bgp, HostGw, NetConf, Vxlan
 from podnet_manager.placed import Placed
 from podnet_manager.reconcile import Difference
 from podnet_manager.uplink import Uplink
@@ -31,6 +32,8 @@ class Choices:
         ip_masq: Masquerade what leaves the network.
         forward: Let the network's traffic through the forward hook.
         state: A directory that outlives a reboot.
+        run: A directory for what does not: BIRD's files.
+        resync: Seconds between looks at the kernel where nothing has happened.
     """
 
     iface: str = ""
@@ -40,6 +43,8 @@ class Choices:
     ip_masq: bool = False
     forward: bool = True
     state: Path = Path("/var/lib/podnet-manager")
+    run: Path = Path("/run/podnet-manager")
+    resync: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +78,14 @@ class Outcome:
         refused: What of it the kernel refused.
         skipped: Leases that nothing can be set for.
         placed: What is there now, for each lease.
+        waiting: Peers whose routes somebody else will set.
     """
 
     change: Difference
     refused: list[NetlinkError]
     skipped: list[Skipped]
     placed: Placed
+    waiting: list[Skipped] = field(default_factory=list)
 
 
 def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
@@ -91,6 +98,10 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
     families = [pool.network.version for pool in conf.pools]
     vteps: Mapping[int, Vtep] = {}
     mtu = up.mtu
+    if isinstance(conf.backend, Bgp):
+        bird.require()
+    if isinstance(conf.backend, HostGw | Bgp):
+        _require_own_address(choices, up)
     if isinstance(conf.backend, Vxlan):
         vteps = vtep.ensure(netlink, conf.backend, up, families, choices.state)
         mtu = min(vtep.mtu(conf.backend, up, family) for family in families)
@@ -100,6 +111,16 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
         attributes=_attributes(conf, choices, up, vteps),
         mtu=mtu,
     )
+
+
+def _require_own_address(choices: Choices, up: Uplink) -> None:
+    pairs = (choices.public_ip, up.ipv4), (choices.public_ipv6, up.ipv6)
+    for public, there in pairs:
+        if public and public != there:
+            raise UsageError(
+                f"public address {public} is not that of interface {up.name}, {there}",
+                "a backend that routes to it needs that; vxlan does not",
+            )
 
 
 def identity(netlink: Netlink, choices: Choices) -> Attributes:
@@ -132,9 +153,18 @@ def _attributes(
 
 
 def bring(
-    netlink: Netlink, conf: NetConf, prepared: Prepared, own: Subnets, peers: Iterable[Lease]
+    netlink: Netlink,
+    conf: NetConf,
+    prepared: Prepared,
+    own: Subnets,
+    peers: Collection[Lease],
+    choices: Choices,
 ) -> Outcome:
-    """Bring addresses, routes, neighbours and forwarding entries to what the leases say."""
+    """Bring addresses, routes, neighbours and forwarding entries to what the leases say.
+
+    Raises:
+        PodnetError: BIRD, where it is needed, cannot be started.
+    """
     vtep.remove_others(netlink, prepared.links)
     vtep.address(netlink, prepared.vteps, own, conf)
     entries, skipped = _desired(conf, prepared, {lease.subnets: lease for lease in peers})
@@ -142,7 +172,48 @@ def bring(
     wanted = placed.every()
     there = reconcile.actual(netlink, _devices(prepared).values(), wanted)
     change = reconcile.difference(wanted, there)
-    return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped, placed)
+    refused = reconcile.apply(netlink, change) if change else []
+    if not isinstance(conf.backend, Bgp):
+        _end_bird(netlink, choices)
+        return Outcome(change, refused, skipped, placed)
+    unreachable = {one.lease.subnets for one in skipped}
+    spoken = [lease for lease in peers if lease.subnets not in unreachable]
+    waiting = _speak(netlink, conf, prepared, own, spoken, choices)
+    return Outcome(change, refused, skipped, placed, waiting)
+
+
+def _speak(
+    netlink: Netlink,
+    conf: NetConf,
+    prepared: Prepared,
+    own: Subnets,
+    peers: Collection[Lease],
+    choices: Choices,
+) -> list[Skipped]:
+    """Have BIRD say where our pods are; return whose are not known by it yet."""
+    there = bird.routes_of(netlink, bgp.METRIC)
+    said = bgp.configuration(
+        conf,
+        prepared.uplink,
+        (own, prepared.attributes),
+        peers,
+        scan=max(1, round(choices.resync)),
+        log=bird.log_of(choices.run),
+    )
+    bird.keep(choices.run, said, recovers=bool(there))
+    known = {route.dst for route in there}
+    return [
+        Skipped(lease, "BGP knows no route to it")
+        for lease in peers
+        if not known.issuperset(lease.subnets.each)
+    ]
+
+
+def _end_bird(netlink: Netlink, choices: Choices) -> None:
+    """End the BIRD that another backend has left, and its routes."""
+    if bird.was_started(choices.run):
+        bird.end(choices.run)
+        reconcile.apply(netlink, reconcile.difference((), bird.routes_of(netlink, bgp.METRIC)))
 
 
 def follow(
@@ -188,8 +259,9 @@ def ensure_rules(conf: NetConf, own: Subnets, choices: Choices) -> bool:
     return True
 
 
-def clean_up(netlink: Netlink) -> None:
+def clean_up(netlink: Netlink, choices: Choices) -> None:
     """Remove everything that a manager has made in this Node's kernel."""
+    _end_bird(netlink, choices)
     reconcile.apply(
         netlink, reconcile.difference((), reconcile.actual(netlink, devices=(), desired=()))
     )

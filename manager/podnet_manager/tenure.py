@@ -16,9 +16,10 @@ from podnet.kernel.monitor import ANY_LINK
 from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
 from podnet_manager.clock import Clock
+from podnet_manager.desired import Skipped
 from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
-from podnet_manager.netconf import NetConf
+from podnet_manager.netconf import Bgp, NetConf
 from podnet_manager.node import Choices, Prepared
 from podnet_manager.peers import Peers
 from podnet_manager.placed import Placed
@@ -30,6 +31,10 @@ _RENEWALS_PER_TTL = 3
 _LONGEST_PAUSE = 5.0
 # News come in swarms; so long is waited for the rest of one.
 _SWARM = 0.02
+# Routes that another program sets take a while; a Node that is away must not keep us from being
+# ready for ever.
+_CONVERGENCE, _GLANCE = 10.0, 0.2
+_TOLD = 3  # of many that are alike, in the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,6 @@ class Settings:
         holder: What its leases are held by, where the store tells.
         subnet_file: subnet.env.
         ttl: Seconds that a lease lasts without renewal.
-        resync: Seconds between looks at the kernel where nothing has happened.
     """
 
     choices: Choices
@@ -52,7 +56,6 @@ class Settings:
     holder: str = ""
     subnet_file: Path = Path("/run/flannel/subnet.env")
     ttl: float = DAY
-    resync: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,15 @@ class Tenure:
         self._prepared: Prepared | None = None
         self._placed: Placed | None = None
         self._news = set[Subnets]()
+        self._skipped = list[Skipped]()
         self._written: SubnetEnv | None = None
+        self._is_converging = False
+        self._patience = time.monotonic() + _CONVERGENCE
         self._is_known = False
 
     def serve(self, events: SimpleQueue[Event], stopped: Callable[[], bool]) -> None:
         """Keep the kernel as the leases say, until the lease is lost or the manager stops."""
-        next_look = time.monotonic() + self._settings.resync
+        next_look = time.monotonic() + self._settings.choices.resync
         while not stopped():
             renewal = self._renewal - self._settings.clock.steady()
             happened = _gathered(events, min(next_look - time.monotonic(), renewal))
@@ -147,7 +153,8 @@ class Tenure:
             if reason:
                 if self._is_known and not self._look(rules=is_due or self._written is None):
                     return
-                next_look = time.monotonic() + self._settings.resync
+                pause = _GLANCE if self._is_converging else self._settings.choices.resync
+                next_look = time.monotonic() + pause
 
     def _takes(self, event: Event) -> _Reason:
         """Take note of an event; tell what it is a reason for."""
@@ -226,6 +233,8 @@ class Tenure:
         own = self._lease.subnets
         if self._prepared is None or self._placed is None or not self._status.ready:
             return False
+        if isinstance(self._conf.backend, Bgp):  # BIRD is told of all of them
+            return False
         if own in self._news or self._peers.are_lingering:
             return False
         news = {subnets: self._peers.lease(subnets) for subnets in self._news}
@@ -245,13 +254,16 @@ class Tenure:
             return False
         own = self._lease.subnets
         peers = self._peers.others(own)
-        outcome = node.bring(self._netlink, self._conf, prepared, own, peers)
+        outcome = node.bring(
+            self._netlink, self._conf, prepared, own, peers, self._settings.choices
+        )
         if rules and node.ensure_rules(self._conf, own, self._settings.choices):
             self._log.say("rules", tables="set")
         self._prepared, self._placed = prepared, outcome.placed
         self._status.count("reconciliations_total")
-        self._status.gauge("skipped_peers", len(outcome.skipped))
         self._report(outcome, len(peers))
+        if self._converges(outcome):
+            return True
         self._write(prepared)
         status = self._status
         status.lease = str(self._lease)
@@ -272,6 +284,21 @@ class Tenure:
         self._log.say("lease", lease=lease, revision=lease.revision)
         return True
 
+    def _converges(self, outcome: node.Outcome) -> bool:
+        """Take note of the peers that there is no route to; tell whether to wait for one."""
+        waiting = outcome.waiting
+        self._is_converging = bool(waiting) and self._written is None
+        if self._is_converging and time.monotonic() < self._patience:
+            reason = f"{len(waiting)} peers are waited for: {waiting[0].reason}"
+            self._status.trouble(reason, self._log)
+            return True
+        skipped = [*outcome.skipped, *waiting]
+        self._status.gauge("skipped_peers", len(skipped))
+        for one in skipped[:_TOLD] if skipped != self._skipped else ():
+            self._log.say("skipped a peer", lease=one.lease, reason=one.reason)
+        self._skipped = skipped
+        return False
+
     def _report(self, outcome: node.Outcome, peers: int) -> None:
         status = self._status
         status.count("entries_set_total", len(outcome.change.put))
@@ -281,10 +308,8 @@ class Tenure:
         status.gauge("peers", peers)
         if outcome.change:
             self._log.say("entries", peers=peers, change=outcome.change)
-        for refused in outcome.refused[:3]:
+        for refused in outcome.refused[:_TOLD]:
             self._log.say("the kernel refused", reason=refused)
-        for skipped in outcome.skipped[:3]:
-            self._log.say("skipped a peer", lease=skipped.lease, reason=skipped.reason)
 
     def _write(self, prepared: Prepared) -> None:
         """Write subnet.env, now that the peers are programmed."""

@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from podnet.kernel import addresses, links, routes
+from podnet.kernel import addresses, links, namespaces, routes, worlds
 from podnet.kernel.netlink import Netlink
 from podnet.node import Node
+from podnet_manager.store_sqlite import SqliteStore
 
 _PATIENCE = 30.0
 
@@ -53,8 +54,8 @@ class Machine:
         """Its subnet.env."""
         return self.subnet_at or self.directory / "subnet.env"
 
-    def start(self, *options: str) -> None:
-        """Start its manager."""
+    def start(self, *options: str, path: str = "") -> None:
+        """Start its manager, maybe with a PATH of its own."""
         self.options = list(options) or self.options
         command = [sys.executable, "-m", "podnet_manager.main", "--store", str(self.store)]
         command += ["--state-dir", str(self.directory / "state"), "--resync", "1"]
@@ -62,7 +63,12 @@ class Machine:
         command += ["--health", f"unix:{self.directory}/health.sock", *self.options]
         with (self.directory / "log").open("a") as log:
             self.process = self.node.run(
-                subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                subprocess.Popen,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | ({"PATH": path} if path else {}),
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -102,9 +108,9 @@ class Machine:
         assert done.returncode == 0, f"{script}: {done.stderr}"
         return str(done.stdout)
 
-    def routes(self, family: int = 4) -> dict[str, str]:
+    def routes(self, family: int = 4, protocol: str = "109") -> dict[str, str]:
         """Return the routes of the manager: destination to gateway and device."""
-        shown = json.loads(self.sh(f"ip -{family} -j route show proto 109") or "[]")
+        shown = json.loads(self.sh(f"ip -{family} -j route show proto {protocol}") or "[]")
         return {r["dst"]: f"{r.get('gateway')} {r['dev']}" for r in shown}
 
     def overlay(self) -> list[str]:
@@ -133,6 +139,21 @@ class Machine:
         """Return what subnet.env says is leased."""
         lines = dict(line.split("=", 1) for line in self.subnet_file.read_text().split())
         return str(ip_interface(lines["FLANNEL_SUBNET"]).network)
+
+
+def birds(machine: Machine) -> list[int]:
+    """Return the BIRDs that run on a machine."""
+
+    def inside() -> list[int]:
+        here = worlds.processes(namespaces.identity("/proc/thread-self/ns/uts"))
+        return [pid for pid in here if Path(f"/proc/{pid}/comm").read_text() == "bird\n"]
+
+    return machine.node.run(inside)
+
+
+def _peers(machine: Machine) -> dict[str, str]:
+    """Return the routes to the others, whoever has set them."""
+    return machine.routes() or machine.routes(6) or machine.routes(4, "bird")
 
 
 class Rack:
@@ -172,19 +193,26 @@ class Rack:
         self.settle()
         return added
 
+    def configure(self, conf: object) -> None:
+        """Put a network's configuration in the store, whatever it had."""
+        with closing(SqliteStore(self.store, holder="admin")) as store:
+            store.set_config(json.dumps(conf).encode())
+
     def settle(self) -> None:
         """Wait until every machine has routes to all others."""
         running = [machine for machine in self.machines if machine.process]
         until(
-            lambda: all(len(m.routes() or m.routes(6)) == len(running) - 1 for m in running),
+            lambda: all(len(_peers(m)) == len(running) - 1 for m in running),
             f"all routes: {[m.routes() for m in running]}",
         )
 
     def end(self) -> None:
-        """End every manager."""
+        """End every manager, and what it has left running."""
         for machine in self.machines:
             if machine.process:
                 machine.stop(signal.SIGKILL)
+            for pid in birds(machine):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _bridge() -> None:

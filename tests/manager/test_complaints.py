@@ -388,10 +388,9 @@ def test_a_listener_that_dies_is_missed(rack, until) -> None:
     with closing(SqliteStore(rack.store, holder="admin")) as store:
         store.set_config(json.dumps(HOST_GW).encode())
     settings = Settings(
-        choices=Choices(iface="eth0", forward=False, state=machine.directory / "state"),
+        choices=Choices(iface="eth0", forward=False, state=machine.directory / "state", resync=1),
         holder="m",
         subnet_file=machine.subnet_file,
-        resync=1,
     )
     said: list[str] = []
 

@@ -17,7 +17,9 @@ from podnet.cni.wire import Fields
 from podnet.errors import UsageError
 
 DEFAULT = "cluster"
-BACKENDS = ("vxlan", "host-gw", "alloc")
+BACKENDS = ("vxlan", "host-gw", "bgp", "alloc")
+# Whose Nodes must be neighbours of each other.
+_ON_ONE_LINK = frozenset({"host-gw", "bgp"})
 #: Where a Node finds what its cluster shares.
 SHARED = Path("/run/podnet-cluster")
 #: The lease store, where a Node's name is asked for.
@@ -92,7 +94,7 @@ class Cluster:
     @property
     def shape(self) -> Shape:
         """How its Nodes are joined."""
-        return Shape.SWITCH if self.backend_type == "host-gw" else Shape.ROUTER
+        return Shape.SWITCH if self.backend_type in _ON_ONE_LINK else Shape.ROUTER
 
     @property
     def backend_type(self) -> str:

@@ -1,6 +1,6 @@
 """The network under a cluster: what its Nodes reach each other by.
 
-A switch, where Nodes must be neighbours of each other (``host-gw``); else a router, to which
+A switch, where Nodes must be neighbours of each other (``host-gw``, ``bgp``); else a router, to which
 each Node has a link of its own: a Node needs one neighbour then and not one for every other.
 
 Linux has room for 1,024 neighbours of each family, in all network namespaces together
