@@ -274,7 +274,7 @@ def test_gc_spares_what_libcni_added_unless_it_is_asked(world):
     world.write("1.0.0")
     world.go("add")
 
-    assert world.node.run(world.runtime.gc, world.network, []) == []
+    assert world.node.run(garbage.collect, world.runtime, world.network, []) == []
     assert world.has_eth0()
     world.node.run(lambda: garbage.collect(world.runtime, world.network, [], foreign=True))
 

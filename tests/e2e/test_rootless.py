@@ -164,6 +164,13 @@ def test_pods_need_no_node_and_the_machine_s_network_is_not_touched(user, sh):
     assert user.json("list")["items"] == []
 
 
+def test_leaks_are_detected_in_a_node_of_the_user_s_own(user):
+    said = user("leaks", _reference(user), "--cycles", "2").stderr
+
+    assert "2 cycles, 16 invocations" in said
+    assert "no leaks" in said
+
+
 def _reference(user: User) -> Path:
     """A chain of podnet's own plugins with everything that iptables and sysctls are asked for."""
     path = user.home / "chain.conflist"

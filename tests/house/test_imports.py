@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+from podnet.cli.main import COMMANDS, GROUPS, command_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,9 +35,40 @@ def test_the_spec_is_cheap_to_import(heavy: str) -> None:
     assert heavy not in _loaded("import podnet.cni")
 
 
-@pytest.mark.parametrize("heavy", ["pyroute2", "yaml", "rich", "asyncio", "pydantic", "email"])
-def test_the_command_line_starts_without_what_most_commands_do_not_need(heavy: str) -> None:
-    assert heavy not in _loaded("import podnet.cli.main")
+HEAVY = {"pyroute2", "yaml", "rich", "asyncio", "pydantic", "email", "podnet.cluster"}
+
+
+@pytest.mark.parametrize("command", ["create", "list", "delete", "ping", "node", "version"])
+def test_a_command_starts_without_what_most_do_not_need(command: str) -> None:
+    loaded = _loaded(f"from podnet.cli.main import furnish; furnish({command!r})")
+
+    assert not HEAVY & loaded
+
+
+def test_the_table_of_commands_has_every_command_where_it_is() -> None:
+    for room, commands in COMMANDS.items():
+        app = typer.Typer()
+        import_module(f"podnet.cli.{room}").register(app)
+        names = [one.name or str(one.callback.__name__) for one in app.registered_commands]  # type: ignore[union-attr]
+        assert sorted(names) == sorted(commands)
+    files = {path.stem for path in (ROOT / "runtime/podnet/cli").glob("*.py")}
+    assert {stem for stem in files if stem.endswith("_commands")} <= {*COMMANDS, *GROUPS.values()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["list", "-o", "json"], "list"),
+        (["--timeout", "3", "gc"], "gc"),
+        (["--timeout=3", "-q", "node", "list"], "node"),
+        (["--help"], ""),
+        ([], ""),
+    ],
+)
+def test_the_first_word_that_is_no_option_is_the_command(
+    arguments: list[str], command: str
+) -> None:
+    assert command_of(arguments) == command
 
 
 @pytest.mark.parametrize("plugin", ["bridge", "host_local", "loopback"])

@@ -94,6 +94,24 @@ SET: dict[str, tuple[str, str, dict[str, object]]] = {
         ),
         {"protocol": "boot"},
     ),
+    "next hop": (
+        "ip nexthop add id 7 via 10.1.0.9 dev br0; ip route add 10.9.0.0/16 nhid 7",
+        "nexthop 7",
+        {"via": "10.1.0.9", "dev": "br0"},
+    ),
+    "route by a next hop": (
+        "ip nexthop add id 7 via 10.1.0.9 dev br0; ip route add 10.9.0.0/16 nhid 7",
+        "route 10.9.0.0/16 nhid 7 via 10.1.0.9 dev br0 table main",
+        {},
+    ),
+    "group of next hops": (
+        (
+            "ip nexthop add id 7 via 10.1.0.9 dev br0; ip nexthop add id 8 via 10.1.0.8 dev br0; "
+            "ip nexthop add id 9 group 7/8"
+        ),
+        "nexthop 9",
+        {"group": (7, 8)},
+    ),
     "rule": (
         "ip rule add priority 77 from 10.1.0.2 fwmark 0x10/0xff lookup 88",
         "rule IPv4 77: from 10.1.0.2/32 fwmark 0x10/0xff lookup 88",

@@ -388,10 +388,11 @@ def _measured(
     """Send over TCP for a while, and return the bits of payload that arrived in a second."""
 
     def work():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with _entered(listener):
-            server = socket.create_server((address, 0))
+            server = socket.create_server((address, 0), family=family)
         with server, _entered(sender):
-            client = socket.create_connection(server.getsockname())
+            client = socket.create_connection(server.getsockname()[:2])
             connection, _ = server.accept()
         # The burst passes at once, and does not count.
         with client, connection:
@@ -441,14 +442,23 @@ def _settled(host: Any, rate: float, **where: Any) -> float:
     return measured
 
 
-def test_traffic_is_as_fast_as_asked_for_and_no_faster(host):
+@pytest.mark.parametrize(
+    ("inside", "outside", "mask"),
+    [("10.1.0.2", "10.1.0.1", 24), ("fd00:1::2", "fd00:1::1", 64)],
+    ids=["IPv4", "IPv6"],
+)
+def test_traffic_is_as_fast_as_asked_for_and_no_faster(host, inside, outside, mask):
     previous = _bridged(host)
+    for address, where in ((inside, NETNS), (outside, "")):
+        device = "eth0" if where else "br0"
+        nodad = "nodad" if ":" in address else ""
+        host.sh(f"ip addr replace {address}/{mask} dev {device} {nodad}", netns=where)
     host.call("ADD", _limited(previous, **SHAPED))
 
-    received = _settled(host, RATE, listener=NETNS, sender="", address="10.1.0.2")
-    sent = _settled(host, 2 * RATE, listener="", sender=NETNS, address="10.1.0.1")
+    received = _settled(host, RATE, listener=NETNS, sender="", address=inside)
+    sent = _settled(host, 2 * RATE, listener="", sender=NETNS, address=outside)
     host.call("DEL", _limited(previous, **SHAPED))
-    free = _measured(host, listener="", sender=NETNS, address="10.1.0.1", seconds=0.2)
+    free = _measured(host, listener="", sender=NETNS, address=outside, seconds=0.2)
 
     assert received == pytest.approx(RATE, rel=0.1)
     assert sent == pytest.approx(2 * RATE, rel=0.1)

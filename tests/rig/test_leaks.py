@@ -57,6 +57,7 @@ PLANTED = {
         "route blackhole",
     ),
     "IPv6 route": ("ip -6 route replace fd77::/64 dev up0", "route fd77::/64"),
+    "next hop": ("ip nexthop replace id 7 via 203.0.113.9 dev up0", "nexthop 7"),
     "rule": ("ip rule add from 10.1.0.2 lookup 99 priority 500 || :", "rule IPv4 500"),
     "neighbour": (
         "ip neigh replace 203.0.113.7 lladdr 02:00:00:00:00:01 dev up0 nud permanent",

@@ -114,6 +114,14 @@ def test_a_residue_has_a_scope_and_may_stay_or_not(what: str) -> None:
         assert residues(START, after, after, MARKS, strict=True)[0].leak
 
 
+@pytest.mark.parametrize(
+    ("key", "theirs"),
+    [("/run/netns/web", True), ("/run/cobweb", False), ("/run/web-1", True), ("/run/webs", False)],
+)
+def test_a_short_name_is_a_mark_only_where_it_is_a_word(key: str, *, theirs: bool) -> None:
+    assert Marks(names={"web"}).are_on(fact("file", key)) is theirs
+
+
 def test_what_was_the_hosts_and_is_gone_leaks() -> None:
     route = next(one for one in START if one.kind == "route")
     after = START - {route}

@@ -1,6 +1,8 @@
 """``podnet leaks``: does anything stay behind when pods come and go?"""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,6 +60,13 @@ def leaks(  # noqa: PLR0913  what is asked of a network
             metavar="PATTERN", help="This may stay: 'file /var/lib/mine/*', 'rule *'. Repeatable."
         ),
     ] = None,
+    watch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Look at the files there, too; /run, /var/lib and /etc/cni are looked at. Repeatable.",
+        ),
+    ] = None,
     publish: Ports = None,
     ip: Ips = None,
     mac: Mac = "",
@@ -75,6 +84,7 @@ def leaks(  # noqa: PLR0913  what is asked of a network
     """
     from podnet.cli import leak_views  # noqa: PLC0415  only this needs them
     from podnet.rig import leaks as detector  # noqa: PLC0415
+    from podnet.rig.picture import WHOLE  # noqa: PLC0415
 
     session: Session = context.obj
     chosen = session.network(network)
@@ -97,6 +107,9 @@ def leaks(  # noqa: PLR0913  what is asked of a network
         prepare=tuple(prepare or ()),
         strict=strict,
         allowed=tuple(allow or ()),
+        frame=replace(
+            WHOLE, directories=(*WHOLE.directories, *(str(path.absolute()) for path in watch or ()))
+        ),
         timeout=session.timeout,
         host=session.pods.plugin_host,
     )

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -11,19 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from podnet import places, rootless
-from podnet.cli import (
-    cluster_commands,
-    failures,
-    inspection,
-    leak_commands,
-    maintenance,
-    node_commands,
-    plugin_commands,
-    pod_commands,
-    probing,
-    recording_commands,
-    scenario_commands,
-)
+from podnet.cli import failures
 from podnet.cli.session import Session, nodes
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
@@ -32,7 +21,8 @@ from podnet.rig.faults import Fault
 
 _EPILOG = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration, 3 a plugin returned an error, "
-    "4 CHECK found a difference, 5 a leak, 7 the system lacks something, 124 timeout, "
+    "4 CHECK found a difference, 5 a leak, 6 a plugin is not conformant, 7 the system lacks "
+    "something, 124 timeout, "
     "130 interrupted. Data goes to stdout, everything else to stderr."
 )
 app = typer.Typer(
@@ -44,20 +34,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(node_commands.app, name="node")
-app.add_typer(cluster_commands.app, name="cluster")
-app.add_typer(plugin_commands.app, name="plugins")
-app.add_typer(recording_commands.app, name="record")
-for module in (
-    pod_commands,
-    inspection,
-    probing,
-    maintenance,
-    leak_commands,
-    recording_commands,
-    scenario_commands,
-):
-    module.register(app)
+#: The room of each command, in the order of the help.  Only the one that is asked for is loaded:
+#: `podnet list` needs no cluster, no YAML and no test rig, and all of them take 100 ms.
+GROUPS = {
+    "node": "node_commands",
+    "cluster": "cluster_commands",
+    "plugins": "plugin_commands",
+    "record": "recording_commands",
+}
+COMMANDS = {
+    "pod_commands": ("create", "delete", "check", "attach", "detach"),
+    "inspection": ("list", "exec", "inspect", "networks", "status", "lint", "trace"),
+    "probing": ("ping", "probe"),
+    "maintenance": ("gc", "version"),
+    "conformance": ("conformance",),
+    "leak_commands": ("leaks",),
+    "recording_commands": ("replay",),
+    "scenario_commands": ("run",),
+}
 
 #: Commands that need no root and no namespace of the user's own instead.
 _FOR_EVERYBODY = ("lint", "networks", "plugins")
@@ -180,11 +174,36 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the word that says which command is meant; "" when none does."""
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument in _VALUED:
+            next(waiting, None)
+        elif not argument.startswith("-"):
+            return argument
+    return ""
+
+
+def furnish(command: str) -> None:
+    """Load the room of *command*, or all of them where it has none: for help, and for mistakes."""
+    rooms = [room for room, commands in COMMANDS.items() if command in commands]
+    groups = [command] if command in GROUPS else []
+    if not rooms + groups:
+        rooms, groups = [*COMMANDS], [*GROUPS]
+    for name in groups:
+        app.add_typer(import_module(f"podnet.cli.{GROUPS[name]}").app, name=name)
+    for room in rooms:
+        import_module(f"podnet.cli.{room}").register(app)
+
+
 def main() -> NoReturn:
     """Run podnet, and exit with the status of what happened."""
     signal.signal(signal.SIGTERM, _terminate)
+    arguments = hoisted(sys.argv[1:])
+    furnish(command_of(arguments))
     try:
-        app(hoisted(sys.argv[1:]))
+        app(arguments)
     except (PodnetError, CniError) as exc:
         sys.exit(failures.report(exc))
     except BrokenPipeError:  # the reader has seen enough

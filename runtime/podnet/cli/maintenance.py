@@ -11,7 +11,6 @@ import typer
 from podnet.cli import failures
 from podnet.cli.output import Form, FormOption, document, write
 from podnet.cli.session import Session
-from podnet.cluster.clusters import Clusters
 from podnet.cni.versions import RELEASED
 from podnet.reconcile import reconcile
 
@@ -25,6 +24,8 @@ def gc(
     ] = False,
 ) -> None:
     """Remove what a crash left behind, and what plugins keep for attachments that are gone."""
+    from podnet.cluster.clusters import Clusters  # noqa: PLC0415  30 ms that only this needs
+
     session: Session = context.obj
     report = reconcile(session.pods, session.networks(), foreign=foreign)
     known = Clusters.here(os.environ)

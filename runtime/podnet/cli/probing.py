@@ -1,22 +1,16 @@
 """Commands that try the network: ping and probe, with a prober of our own."""
 
-import os
 import sys
-from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from podnet.cli import views
 from podnet.cli.output import API_VERSION, Form, FormOption, document, write
 from podnet.cli.session import Session
-from podnet.cluster import matrix
-from podnet.cluster.clusters import Clusters
-from podnet.cluster.record import DEFAULT
 from podnet.errors import UsageError
 from podnet.kernel import namespaces, probes
-from podnet.node import Node
 
 #: The Node itself, as an end of a probe.
 NODE = "@node"
@@ -64,7 +58,7 @@ def probe(  # noqa: PLR0913
         typer.Option("--all", help="All pods and Nodes: ICMP, TCP, UDP, and the MTU's size."),
     ] = False,
     cluster: Annotated[
-        str, typer.Option(help=f"Those of this cluster; default: {DEFAULT}, if there is one.")
+        str, typer.Option(help="Those of this cluster; default: the one called cluster, if any.")
     ] = "",
     wait: Wait = 3.0,
     output: FormOption = Form.TABLE,
@@ -73,12 +67,14 @@ def probe(  # noqa: PLR0913
 
     With --all, everything from everybody to everybody: of a cluster, or of this Node.
     """
+    from podnet.cli.connectivity import probe_all  # noqa: PLC0415  loads what clusters need, 30 ms
+
     session: Session = context.obj
     chosen = [name for name, on in (("tcp", tcp), ("udp", udp), ("icmp", icmp)) if on]
     if everybody:
         if chosen or source or ipv6:
             raise UsageError("--all tries everything from everybody to everybody")
-        _probe_all(cluster, wait, output)
+        probe_all(cluster, wait, output)
     if not (source and target):
         raise UsageError("from whom to whom?", "podnet probe FROM TO --icmp, or podnet probe --all")
     if len(chosen) != 1:
@@ -92,20 +88,6 @@ def probe(  # noqa: PLR0913
         answer = probes.icmp(netns, address, timeout=wait)
     port = f"/{tcp or udp}" if tcp or udp else ""
     _tell(source, target, f"{chosen[0]}{port}", address, [answer], output)
-
-
-def _probe_all(name: str, wait: float, output: Form) -> NoReturn:
-    clusters = Clusters.here(os.environ)
-    if not name and DEFAULT in clusters.names():  # a Node has no clusters of its own
-        name = DEFAULT
-    with ExitStack() as stack:
-        if name:
-            members = stack.enter_context(clusters.opened(clusters.load(name)))
-        else:
-            members = [stack.enter_context(Node.here())]
-        cells = matrix.probe(matrix.ends(stack, members), timeout=wait)
-    views.show_matrix(cells, output)
-    sys.exit(0 if all(cell.outcome.reached for cell in cells) else 1)
 
 
 def _netns(session: Session, name: str) -> str:

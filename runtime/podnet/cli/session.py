@@ -61,7 +61,7 @@ class Session:
             timeout=self.timeout,
             say=self.note,
             strip_capabilities=self.strip_capabilities,
-            plugin_host=self._host(),
+            plugin_host=self.plugin_host_to_use(),
             make_executor=self._watched if self.diff else processes,
         )
         self._let_node_fail()
@@ -109,7 +109,8 @@ class Session:
         executor = ProcessExecutor(path=self.places.plugin_path, timeout=self.timeout)
         return Catalogue(executor, places.embedded_plugins())
 
-    def _host(self) -> PluginHost | None:
+    def plugin_host_to_use(self) -> PluginHost | None:
+        """Return who starts podnet's own plugins, unless they are to be plain executables."""
         embedded = places.embedded_plugins()
         return PluginHost(Path(embedded[0])) if self.plugin_host and embedded else None
 

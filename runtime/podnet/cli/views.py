@@ -5,8 +5,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from podnet.cli.output import API_VERSION, Form, document, show, table, write
-from podnet.cluster.matrix import Cell
+from podnet.cli.output import API_VERSION, Form, document, show, write
 from podnet.plan import Invocation
 from podnet.records import CorruptRecordError, Pod
 
@@ -157,42 +156,3 @@ def _indented(text: str, by: int) -> str:
 
 def _pairs(labels: object) -> list[str]:
     return [f"{k}={v}" for k, v in labels.items()] if isinstance(labels, dict) else []
-
-
-def show_matrix(cells: Sequence[Cell], form: Form) -> None:
-    """Print who reaches whom: a row for every source, a column for every target."""
-    if form in {Form.JSON, Form.YAML}:
-        items = [_cell_item(cell) for cell in cells]
-        document({"apiVersion": API_VERSION, "kind": "ProbeMatrix", "items": items}, form=form)
-        return
-    sources = list(dict.fromkeys(cell.source for cell in cells))
-    targets = list(dict.fromkeys(cell.target for cell in cells))
-    rows = [["FROM \\ TO", *targets]]
-    for source in sources:
-        found = [[c for c in cells if (c.source, c.target) == (source, t)] for t in targets]
-        rows.append([source, *map(_verdict, found)])
-    write(table(rows) if cells else "")
-    failed = [cell for cell in cells if not cell.outcome.reached]
-    for cell in failed:
-        reason = cell.outcome.reason
-        write(f"{cell.source} -> {cell.target} ({cell.address}) {cell.way}: {reason}\n")
-    reached = len(cells) - len(failed)
-    write(f"{reached} of {len(cells)} probes came back\n")
-
-
-def _verdict(cells: Sequence[Cell]) -> str:
-    """Return the ways that failed, "ok" when none did, "-" when none was tried."""
-    failed = sorted({f"{c.way}/{c.address.version}" for c in cells if not c.outcome.reached})
-    return ",".join(failed) or ("ok" if cells else "-")
-
-
-def _cell_item(cell: Cell) -> dict[str, object]:
-    return {
-        "from": cell.source,
-        "to": cell.target,
-        "address": str(cell.address),
-        "way": cell.way,
-        "reached": cell.outcome.reached,
-        "ms": round(cell.outcome.milliseconds, 3),
-        "reason": cell.outcome.reason,
-    }

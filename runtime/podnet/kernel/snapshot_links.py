@@ -21,6 +21,7 @@ _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _ENTRY = struct.Struct("=BxxxiHBB")  # struct ndmsg
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC = 13, 18, 20, 26
+_IFLA_XDP, _IFLA_XDP_ATTACHED = 43, 2
 _IFLA_GROUP, _IFLA_PROMISCUITY, _IFLA_LINK_NETNSID, _IFLA_ALLMULTI = 27, 30, 37, 61
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
@@ -164,6 +165,7 @@ def _about(link: Described, names: Mapping[int, str]) -> tuple[tuple[str, object
         txqlen=link.number(_IFLA_TXQLEN),
         group=link.number(_IFLA_GROUP),
         alias=as_text(link.said.get(_IFLA_IFALIAS, b"")),
+        xdp=as_int(attributes(link.said.get(_IFLA_XDP, b"")).get(_IFLA_XDP_ATTACHED, b"")),
         master=names.get(master, master),
         lower=names.get(lower, "") if here else "",
         **dict(_data(link)),

@@ -12,13 +12,14 @@ from ipaddress import ip_address
 from podnet.kernel.facts import Fact, stated
 from podnet.kernel.netlink import Netlink, as_int, as_text, attributes
 
-_RTM_GETROUTE, _RTM_GETNEIGH, _RTM_GETRULE = 26, 30, 34
+_RTM_GETROUTE, _RTM_GETNEIGH, _RTM_GETRULE, _RTM_GETNEXTHOP = 26, 30, 34, 106
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _RULE = struct.Struct("=BBBBBxxBI")  # struct fib_rule_hdr
 _ENTRY = struct.Struct("=BxxxiHBB")  # struct ndmsg
+_NEXTHOP = struct.Struct("=BBBxI")  # struct nhmsg
 _HOP = struct.Struct("=HBBi")  # struct rtnexthop
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 2, 3, 4, 5, 6
-_RTA_PREFSRC, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_PREF = 7, 8, 9, 15, 18, 20
+_RTA_PREFSRC, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = 7, 8, 9, 15, 18, 30
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _CLONED, _ONLINK = 0x200, 0x4
 _PROTOCOL_KERNEL = 2
@@ -32,6 +33,7 @@ _FRA_SUPPRESS, _FRA_TABLE, _FRA_FWMASK, _FRA_OIFNAME, _FRA_L3MDEV = 14, 15, 16, 
 _INVERT, _WHOLE_MASK, _NOTHING = 0x2, 0xFFFFFFFF, 0xFFFFFFFF
 _ACTIONS = {1: "", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _NDA_DST, _NDA_LLADDR = 1, 2
+_NHA_ID, _NHA_GROUP, _NHA_BLACKHOLE, _NHA_OIF, _NHA_GATEWAY = 1, 2, 4, 5, 6
 _NUD_PERMANENT, _NTF_PROXY = 0x80, 0x8
 
 
@@ -44,6 +46,8 @@ def facts(netlink: Netlink, names: Mapping[int, str]) -> Iterator[Fact]:
         head = _RULE.pack(family, 0, 0, 0, 0, 0, 0)
         for message in netlink.dump(_RTM_GETRULE, head, what="rules"):
             yield _rule(message.payload)
+    for message in netlink.dump(_RTM_GETNEXTHOP, _NEXTHOP.pack(0, 0, 0, 0), what="next hops"):
+        yield _nexthop(message.payload, names)
     for flags in (0, _NTF_PROXY):
         head = _ENTRY.pack(socket.AF_UNSPEC, 0, 0, flags, 0)
         for message in netlink.dump(_RTM_GETNEIGH, head, what="neighbours"):
@@ -84,6 +88,8 @@ def _by_itself(family: int, dst: bytes, table: str, protocol: int) -> bool:
 
 
 def _hops(said: Mapping[int, bytes], names: Mapping[int, str]) -> Iterator[str]:
+    if _RTA_NH_ID in said:
+        yield f"nhid {as_int(said[_RTA_NH_ID])}"
     if _RTA_MULTIPATH not in said:
         yield from _hop(said, as_int(said.get(_RTA_OIF, b"")), names)
         return
@@ -102,6 +108,25 @@ def _hop(said: Mapping[int, bytes], index: int, names: Mapping[int, str]) -> Ite
         yield f"via {_address(gateway)}"
     if index:
         yield f"dev {names.get(index, index)}"
+
+
+def _nexthop(payload: bytes, names: Mapping[int, str]) -> Fact:
+    """A next hop that routes refer to by a number, which somebody chose."""
+    _, _, protocol, _ = _NEXTHOP.unpack_from(payload)
+    said = attributes(payload, _NEXTHOP.size)
+    group = said.get(_NHA_GROUP, b"")  # struct nexthop_grp: a number and a weight
+    oif = as_int(said.get(_NHA_OIF, b""))
+    return Fact(
+        "nexthop",
+        str(as_int(said[_NHA_ID])),
+        stated(
+            via=_address(said.get(_NHA_GATEWAY)),
+            dev=names.get(oif, oif),
+            group=tuple(as_int(group[at : at + 4]) for at in range(0, len(group), 8)),
+            blackhole=_NHA_BLACKHOLE in said,
+            protocol=_PROTOCOLS.get(protocol, protocol),
+        ),
+    )
 
 
 def _rule(payload: bytes) -> Fact:

@@ -41,13 +41,19 @@ class Marks:
 
     def are_on(self, fact: Fact) -> bool:
         """Tell whether a fact is an attachment's."""
-        said = [fact.key, *(str(value) for _, value in fact.attributes)]
-        if any(name in text for name in self.names for text in said):
+        said = "\n".join((fact.key, *(str(value) for _, value in fact.attributes)))
+        # A long name is found in what is made of it, a short one may be part of any word.
+        if any(name in said for name in self.names if len(name) >= _LONG):
             return True
-        return any(
-            re.search(rf"(?<![\w.:]){re.escape(address)}(?![\w.:])", fact.key)
-            for address in self.addresses
-        )
+        short = [name for name in self.names if len(name) < _LONG]
+        return _has_word(said, short) or _has_word(fact.key, self.addresses)
+
+
+def _has_word(text: str, words: Collection[str]) -> bool:
+    return any(
+        word in text and re.search(rf"(?<![\w.:]){re.escape(word)}(?![\w.:])", text)
+        for word in words
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,7 @@ class Residue:
         return f"<Residue {verdict} {self.scope}: {len(self.facts)} {self.example}>"
 
 
+_LONG = 8
 # Links that several pods share.
 _SHARED_LINKS = frozenset({"bridge", "vxlan", "vlan", "vrf", "bond", "team", "geneve", "wireguard"})
 # What a network may keep for the pods to come.

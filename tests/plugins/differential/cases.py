@@ -92,6 +92,19 @@ BRIDGE = _all(
             differences=V6_BRIDGED,
         )
     ),
+    _leased(
+        Case(
+            "bridge masquerade dual",
+            (bridge(DUAL, isGateway=True, ipMasq=True, ipMasqBackend="iptables"),),
+            prepare=NO_DAD,
+            failing=(FULL,),
+            differences=(
+                *V6_BRIDGED,
+                why.NOT_LEFT,
+                *why.also((why.MASQUERADING_GOES,), *why.FAILED, *why.AFTER_FAILURE),
+            ),
+        )
+    ),
     Case(
         "bridge static dual",
         (bridge(static("10.1.0.2/24", "fd00:1::2/64", routes=DEFAULTS), isGateway=True),),

@@ -1,0 +1,234 @@
+"""podnet conformance: hold plugins against the spec."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podnet import places
+from podnet.cli.output import Form, FormOption, show
+from podnet.cli.session import Session
+from podnet.cni import versions
+from podnet.errors import UsageError
+from podnet.execute import ProcessExecutor, search_path
+
+if TYPE_CHECKING:
+    from podnet.rig.conformance.case import Level
+    from podnet.rig.conformance.subject import Parameters, Subject
+    from podnet.rig.conformance.suite import Finding
+
+_NOT_CONFORMANT = 6
+
+
+def conformance(  # noqa: PLR0913  the options are the interface
+    context: typer.Context,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PLUGIN|CONFLIST]...",
+            help="A plugin's type, the path of its executable, or a file with a chain: "
+            "each plugin of a chain is tested behind those before it.",
+        ),
+    ] = None,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Parameters, YAML or JSON: what the plugin needs."),
+    ] = None,
+    list_cases: Annotated[bool, typer.Option("--list", help="List the cases.")] = False,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="Only the case of this id; del-* is many. Repeatable."),
+    ] = None,
+    level: Annotated[
+        list[str] | None, typer.Option(help="Only MUST, SHOULD or MAY. Repeatable.")
+    ] = None,
+    cni_versions: Annotated[
+        str, typer.Option(help="Ask in these versions, 1.0.0,1.1.0; default: what fits the case.")
+    ] = "",
+    repeat: Annotated[int, typer.Option(min=1, help="Run each case so often.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(min=0, help="Run so many cases at a time; default: one for each CPU.")
+    ] = 0,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORM=FILE", help="Write a report: junit, html, markdown or json. Repeatable."
+        ),
+    ] = None,
+    output: FormOption = Form.TABLE,
+) -> None:
+    """Hold plugins against the CNI spec: more than a hundred cases, each in a Node of its own.
+
+    The table shows what failed; -o wide, everything. Exit status 6: a MUST failed.
+    """
+    from podnet.rig.conformance import suite  # noqa: PLC0415
+    from podnet.rig.conformance.case import selected  # noqa: PLC0415
+    from podnet.rig.conformance.cases import all_cases  # noqa: PLC0415
+    from podnet.rig.conformance.reports import forms  # noqa: PLC0415
+
+    session: Session = context.obj
+    chosen = selected(all_cases(), _split(case), _levels(level))
+    wanted = [forms.parsed(one) for one in report or ()]
+    asked = _versions(cni_versions)
+    if list_cases:
+        _list(output, [one.to_wire() for one in chosen])
+        return
+    if not plugins:
+        raise UsageError("no plugin to test", "podnet conformance bridge; --list tells the cases")
+    subjects = _subjects(session, plugins, config)
+    plans = [
+        plan
+        for subject in subjects
+        for plan in suite.planned(
+            subject, chosen, suite.spoken(subject), asked=asked, repeat=repeat
+        )
+    ]
+    with _progress(len(plans)) as advance:
+        findings = suite.run(
+            plans, parallel=parallel, host=session.plugin_host_to_use(), told=lambda _: advance()
+        )
+    for form, file in wanted:
+        forms.write(form, file, findings)
+    _show(output, findings)
+    _tell(session, findings)
+    sys.exit(_status(findings))
+
+
+def _split(patterns: Sequence[str] | None) -> list[str]:
+    return [pattern for given in patterns or () for pattern in given.split(",") if pattern]
+
+
+def _levels(given: Sequence[str] | None) -> "list[Level]":
+    from podnet.rig.conformance.case import Level  # noqa: PLC0415
+
+    try:
+        return [Level(word.upper()) for word in _split(given)]
+    except ValueError as exc:
+        raise UsageError(str(exc), f"there are: {', '.join(Level)}") from None
+
+
+def _versions(given: str) -> tuple[str, ...]:
+    listed = tuple(version for version in given.split(",") if version)
+    for version in listed:
+        if version not in versions.RELEASED:
+            raise UsageError(
+                f"{version} is no version of the spec", f"there are: {', '.join(versions.RELEASED)}"
+            )
+    return tuple(sorted(listed, key=versions.key))
+
+
+def _subjects(session: Session, plugins: Sequence[str], config: Path | None) -> "list[Subject]":
+    from podnet.rig.conformance.subject import is_conflist, of_conflist, parameters_file  # noqa: PLC0415
+
+    given = parameters_file(config) if config else {}
+    path = session.places.plugin_path
+    found: list[Subject] = []
+    for argument in plugins:
+        if is_conflist(argument):
+            found += of_conflist(Path(argument), path, given)
+        else:
+            found.append(_plugin(session, argument, path, given))
+    return found
+
+
+def _plugin(
+    session: Session, argument: str, path: tuple[str, ...], given: "Mapping[str, Parameters]"
+) -> "Subject":
+    """Return what is to be tested of one plugin, given by its type or as a path."""
+    from podnet.rig.conformance import wellknown  # noqa: PLC0415
+    from podnet.rig.conformance.subject import Parameters, Subject  # noqa: PLC0415
+
+    file = Path(argument)
+    if "/" in argument:
+        path = search_path([str(file.absolute().parent)], path)
+    parameters = given.get(file.name) or given.get("") or wellknown.of(file.name)
+    if parameters is None:
+        session.note(
+            f"nothing is known of {file.name}: it is called with an empty configuration; "
+            "--config FILE says what it needs"
+        )
+    ProcessExecutor(path=path).find(file.name)
+    return Subject(
+        name=file.name,
+        plugin=file.name,
+        parameters=parameters or Parameters(),
+        path=path,
+        base_path=search_path(places.embedded_plugins(), path),
+    )
+
+
+def _list(form: Form, items: list[dict[str, object]]) -> None:
+    show(
+        items,
+        kind="Case",
+        form=form,
+        columns={
+            "CASE": lambda item: item["name"],
+            "LEVEL": lambda item: item["level"],
+            "SECTION": lambda item: item["section"],
+            "SENTENCE": lambda item: item["sentence"],
+        },
+        wide={"REASON": lambda item: item["reason"], "SINCE": lambda item: item["since"]},
+    )
+
+
+def _show(form: Form, findings: "Sequence[Finding]") -> None:
+    items = [finding.to_wire(calls=form in {Form.JSON, Form.YAML}) for finding in findings]
+    if form in {Form.TABLE, Form.NAME}:
+        items = [item for item in items if item["verdict"] in {"failed", "broken"}]
+    show(
+        items,
+        kind="Finding",
+        form=form,
+        columns={
+            "PLUGIN": lambda item: item["plugin"],
+            "CASE": lambda item: item["name"],
+            "LEVEL": lambda item: item["level"],
+            "VERSION": lambda item: item["cniVersion"],
+            "VERDICT": lambda item: item["verdict"],
+            "WHAT": lambda item: " ".join(str(item["message"]).split()),
+        },
+        wide={"SECONDS": lambda item: item["seconds"]},
+    )
+
+
+def _tell(session: Session, findings: "Sequence[Finding]") -> None:
+    by_plugin: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_plugin.setdefault(finding.plan.subject.name, []).append(finding)
+    for plugin, listed in by_plugin.items():
+        counts = Counter(str(finding.verdict) for finding in listed)
+        told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+        must = sum(finding.violates for finding in listed)
+        word = f"not conformant, {must} times a MUST" if must else "conformant"
+        session.note(f"{plugin}: {word}: {told}")
+
+
+def _status(findings: "Sequence[Finding]") -> int:
+    if any(finding.violates for finding in findings):
+        return _NOT_CONFORMANT
+    return int(any(finding.verdict == "broken" for finding in findings))
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar, where there is somebody who watches."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console  # noqa: PLC0415  60 ms that only a terminal needs
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"asking {total} questions", total=total)
+        yield lambda: bar.advance(task)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(conformance)

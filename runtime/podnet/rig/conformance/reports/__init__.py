@@ -1,0 +1,1 @@
+"""What was found, written down: a module for each form, ``forms`` knows them all."""

@@ -1,0 +1,44 @@
+"""The forms that reports have: JUnit XML, a page of HTML, Markdown, JSON.
+
+Each form is a function from findings to text; who writes it where is the caller's business.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from podnet import files
+from podnet.errors import UsageError
+from podnet.rig.conformance.reports import as_json, junit, markdown, page
+from podnet.rig.conformance.suite import Finding
+
+FORMS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
+    "html": page.text,
+    "json": as_json.text,
+    "junit": junit.text,
+    "markdown": markdown.text,
+}
+
+
+def parsed(request: str) -> tuple[str, Path]:
+    """Read ``FORM=FILE``.
+
+    Raises:
+        UsageError: There is no such form, or no file.
+    """
+    form, found, file = request.partition("=")
+    if form not in FORMS or not (found and file):
+        raise UsageError(
+            f"no report can be made of {request}", f"FORM=FILE, with FORM one of {', '.join(FORMS)}"
+        )
+    return form, Path(file)
+
+
+def write(form: str, file: Path, findings: Sequence[Finding]) -> None:
+    """Write a report.
+
+    Raises:
+        PodnetError: It cannot be written.
+    """
+    with files.naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(FORMS[form](findings), encoding="utf-8")

@@ -1,0 +1,205 @@
+"""Runs cases: each in a fresh Node, several at a time, in every version that is asked for.
+
+What comes of one is a :class:`Finding`; a case that podnet itself fails at is told apart from
+one that the plugin fails.  Prints nothing.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podnet import transcript
+from podnet.answer import PluginError
+from podnet.cni import versions
+from podnet.cni.errors import CniError
+from podnet.errors import MissingError, PodnetError
+from podnet.node import Node
+from podnet.plugin_host import PluginHost
+from podnet.rig.conformance.case import Case, Level
+from podnet.rig.conformance.scene import Inapplicable, Violation
+from podnet.rig.conformance.subject import Subject
+from podnet.rig.conformance.trial import Trial
+
+#: What is asked of a plugin that does not say what it speaks.
+_PRESUMED = ("1.0.0",)
+
+
+class Verdict(StrEnum):
+    """What came of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    BROKEN = "broken"  # podnet's own fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One case to be run.
+
+    Attributes:
+        case: The case.
+        subject: The plugin.
+        cni_version: The version it is asked in; "" when there is none.
+        repetition: Which time, from 1.
+        skip: Why it is not run, or "".
+    """
+
+    case: Case
+    subject: Subject
+    cni_version: str
+    repetition: int = 1
+    skip: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What came of one case.
+
+    Attributes:
+        plan: What was run.
+        verdict: What came of it.
+        message: What is wrong, or why it was skipped.
+        duration: How long it took, in seconds.
+        calls: The invocations of the plugin under test, as transcripts write them down.
+    """
+
+    plan: Plan
+    verdict: Verdict
+    message: str = ""
+    duration: float = 0.0
+    calls: tuple[dict[str, object], ...] = ()
+
+    @property
+    def violates(self) -> bool:
+        """Whether the plugin fails what it must do."""
+        return self.verdict is Verdict.FAILED and self.plan.case.level is Level.MUST
+
+    def to_wire(self, *, calls: bool = True) -> dict[str, object]:
+        """Return it for ``-o json``."""
+        said: dict[str, object] = {
+            "name": self.plan.case.id,
+            "plugin": self.plan.subject.name,
+            "cniVersion": self.plan.cni_version,
+            "repetition": self.plan.repetition,
+            "level": str(self.plan.case.level),
+            "verdict": str(self.verdict),
+            "message": self.message,
+            "seconds": round(self.duration, 4),
+            "section": self.plan.case.section,
+            "sentence": self.plan.case.sentence,
+            "reason": self.plan.case.reason,
+        }
+        return said | ({"calls": list(self.calls)} if calls else {})
+
+
+def spoken(subject: Subject) -> tuple[str, ...]:
+    """Return the versions that a plugin speaks, oldest first.
+
+    Raises:
+        UsageError: There is no such plugin.
+    """
+    with Node.in_memory("versions") as node:
+        trial = Trial(subject, versions.LATEST, node)
+        try:
+            said = trial.cni.version().versions.supported
+        except PluginError:
+            return _PRESUMED
+    return tuple(version for version in versions.RELEASED if version in said) or _PRESUMED
+
+
+def planned(
+    subject: Subject,
+    cases: Iterable[Case],
+    speaks: Sequence[str],
+    *,
+    asked: Sequence[str] = (),
+    repeat: int = 1,
+) -> Iterator[Plan]:
+    """Yield what is to be run: each case in the versions that are asked for.
+
+    By default in the newest that the plugin speaks and that has it; a case about every version,
+    in all of them.
+    """
+    for case in cases:
+        skip = case.not_for(subject)
+        fitting = [v for v in (asked or speaks) if case.is_in(v)]
+        if not skip and not fitting:
+            skip = f"no version that it is asked in has it: {', '.join(asked or speaks)}"
+        if skip:
+            yield Plan(case=case, subject=subject, cni_version="", skip=skip)
+            continue
+        chosen = fitting if asked or case.every_version else fitting[-1:]
+        for version in chosen:
+            for repetition in range(1, repeat + 1):
+                yield Plan(case=case, subject=subject, cni_version=version, repetition=repetition)
+
+
+def run(
+    plans: Sequence[Plan],
+    *,
+    parallel: int = 0,
+    host: PluginHost | None = None,
+    told: Callable[[Finding], None] = lambda _: None,
+) -> list[Finding]:
+    """Run what is planned; findings are in the order of the plans.
+
+    Args:
+        plans: What to run.
+        parallel: How many at a time; one for each CPU by default.
+        host: Starts podnet's own plugins.
+        told: Is told of each finding as it comes.
+    """
+
+    def one(plan: Plan) -> Finding:
+        found = run_one(plan, host)
+        told(found)
+        return found
+
+    with ThreadPoolExecutor(parallel or len(os.sched_getaffinity(0))) as pool:
+        try:
+            return list(pool.map(one, plans))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def run_one(plan: Plan, host: PluginHost | None = None) -> Finding:
+    """Run one case in a Node of its own."""
+    if plan.skip:
+        return Finding(plan=plan, verdict=Verdict.SKIPPED, message=plan.skip)
+    started = time.monotonic()
+    calls: list[dict[str, object]] = []
+    with Node.in_memory("conformance") as node:
+        verdict, message = _judged(plan, node, host, calls)
+    return Finding(
+        plan=plan,
+        verdict=verdict,
+        message=message,
+        duration=time.monotonic() - started,
+        calls=tuple(calls),
+    )
+
+
+def _judged(
+    plan: Plan, node: Node, host: PluginHost | None, calls: list[dict[str, object]]
+) -> tuple[Verdict, str]:
+    trial: Trial | None = None
+    try:
+        trial = Trial(plan.subject, plan.cni_version, node, host)
+        plan.case.body(trial)
+    except Violation as exc:
+        return Verdict.FAILED, str(exc)
+    except (Inapplicable, MissingError) as exc:
+        return Verdict.SKIPPED, str(exc)
+    except (PluginError, CniError) as exc:
+        return Verdict.FAILED, str(exc)
+    except (PodnetError, OSError) as exc:
+        return Verdict.BROKEN, f"{type(exc).__name__}: {exc}"
+    finally:
+        if trial is not None:
+            calls += [transcript.entry(outcome) for outcome in trial.cni.outcomes]
+    return Verdict.PASSED, ""

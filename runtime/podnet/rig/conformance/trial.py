@@ -1,0 +1,215 @@
+"""What a case works with: a fresh Node, the plugin under test in it, and pods to ask it about.
+
+Calls are made through :class:`podnet.rig.caller.Caller`; the plugins before the one under test
+are ADDed when a pod is made, and are never what is judged.  Says what is wrong by raising.
+"""
+
+from collections.abc import Callable, Collection
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from podnet.answer import PluginError
+from podnet.cni.errors import CniError
+from podnet.cni.result import Result
+from podnet.cni.wire import Fields
+from podnet.execute import ProcessExecutor
+from podnet.node import Node
+from podnet.plan import Attachment
+from podnet.plugin_host import PluginHost
+from podnet.rig.caller import AS_A_RUNTIME, Answer, Caller, Twist, without_cni
+from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
+from podnet.rig.conformance.subject import Subject, Variant
+
+#: Where stub plugins are put, in the Node's own /run.
+STUBS = Path("/run/podnet/rig")
+TIMEOUT = 30.0
+_POD = "pod:"
+# The kernel takes a moment to clear a link away, and to tell a bridge that it lost its carrier.
+_PATIENCE, _PAUSE = 1.0, 0.02
+_SHOWN = 4
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Trial:
+    """One case's Node, and all that it may do there.
+
+    Attributes:
+        subject: The plugin under test.
+        cni_version: The version that it is asked in.
+        node: The Node.
+        scene: What is there.
+        cni: Calls it.
+    """
+
+    def __init__(
+        self, subject: Subject, cni_version: str, node: Node, host: PluginHost | None = None
+    ) -> None:
+        self.subject = subject
+        self.cni_version = cni_version
+        self.node = node
+        self.scene = Scene(node)
+        self._host = host
+        self.cni = Caller(
+            node=node,
+            network=subject.of(cni_version),
+            executor=self._executor((*subject.path, str(STUBS))),
+        )
+        self._base = self._base_of(subject)
+        for line in subject.parameters.prepare:
+            self.scene.command(line)
+
+    def _executor(self, path: tuple[str, ...]) -> ProcessExecutor:
+        return ProcessExecutor(
+            path=path, timeout=TIMEOUT, environment=without_cni(), host=self._host
+        )
+
+    def configured(self, **config: object) -> "Trial":
+        """Return this trial with some keys set (``None`` takes one away), in the same Node."""
+        return self._of(self.subject.configured(**config), self._base)
+
+    def varied(self, variant: Variant) -> "Trial":
+        """Return this trial with the plugin configured in another way, in the same Node."""
+        subject = self.subject.varied(variant)
+        base = self._base if variant.before is None else self._base_of(subject)
+        return self._of(subject, base)
+
+    def _of(self, subject: Subject, base: Caller | None) -> "Trial":
+        other = copy(self)
+        other.subject = subject
+        other.cni = replace(self.cni, network=subject.of(self.cni_version))
+        vars(other)["_base"] = base
+        return other
+
+    def _base_of(self, subject: Subject) -> Caller | None:
+        network = subject.base(self.cni_version)
+        if network is None:
+            return None
+        return Caller(node=self.node, network=network, executor=self._executor(subject.base_path))
+
+    def on_node(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *function* on the Node."""
+        return self.node.run(function, *args, **kwargs)
+
+    def pod(self, name: str = "pod1", ifname: str = "") -> Attachment:
+        """Make a pod, as far as the plugins before this one; return what is to be attached.
+
+        Raises:
+            Inapplicable: A plugin before this one fails.
+        """
+        if name != "pod1" and self.subject.parameters.single:
+            raise Inapplicable("there can be one attachment at a time")
+        pod = self.cni.pod(name, ifname=ifname or self.subject.ifname)
+        pod = replace(
+            pod,
+            args=tuple(self.subject.parameters.args.items()),
+            capability_args=self.subject.parameters.capabilities,
+        )
+        for line in self.subject.parameters.inside:
+            self.scene.command(f"pod:{line}", pod)
+        answer = self._base.add(pod) if self._base else None
+        if answer is not None and answer.error is not None:
+            raise Inapplicable(f"the plugins before it fail: {answer.error}")
+        return pod
+
+    def previous(self, pod: Attachment) -> Result | None:
+        """Return what the plugins before this one made of *pod*."""
+        return self._base.result_of(pod) if self._base else None
+
+    def add(self, pod: Attachment, twist: Twist = AS_A_RUNTIME) -> Answer:
+        """ADD, after the plugins before this one."""
+        return self.cni.add(pod, twist, previous=self.previous(pod))
+
+    def added(self, pod: Attachment, twist: Twist = AS_A_RUNTIME) -> Result:
+        """ADD, which must succeed.
+
+        Raises:
+            Violation: It does not.
+        """
+        answer = self.add(pod, twist)
+        succeeded(answer, "ADD")
+        try:
+            return answer.result
+        except PluginError as exc:
+            raise Violation(f"ADD's answer is no result: {exc.error}") from None
+
+    def check(self, pod: Attachment, twist: Twist = AS_A_RUNTIME) -> Answer:
+        """CHECK, with what ADD returned."""
+        return self.cni.check(pod, twist)
+
+    def delete(self, pod: Attachment, twist: Twist = AS_A_RUNTIME, *, known: bool = True) -> Answer:
+        """DEL, with what ADD returned unless *known* is false."""
+        return self.cni.delete(pod, twist, known=known)
+
+    def deleted(self, pod: Attachment, twist: Twist = AS_A_RUNTIME, *, known: bool = True) -> None:
+        """DEL, which must succeed.
+
+        Raises:
+            Violation: It does not.
+        """
+        succeeded(self.delete(pod, twist, known=known), "DEL")
+
+    def vanish(self, pod: Attachment) -> None:
+        """Have a pod vanish: DEL for the plugins before this one, and no namespace any more."""
+        if self._base is not None:
+            self._base.delete(pod)
+        self.cni.remove(pod)
+
+
+def succeeded(answer: Answer, what: str) -> None:
+    """Hold that a plugin succeeded.
+
+    Raises:
+        Violation: It did not.
+    """
+    if answer.error is not None:
+        raise Violation(f"{what} failed: {_told(answer)}")
+
+
+def refused(answer: Answer, what: str, *, codes: Collection[int] = ()) -> Fields:
+    """Hold that a plugin refused as the spec has it: an exit status, and one error object.
+
+    Args:
+        answer: What it answered.
+        what: What it was asked, to go on with "is accepted".
+        codes: The codes that would be right; any by default.
+
+    Returns:
+        The error object.
+
+    Raises:
+        Violation: It did not.
+    """
+    if answer.exit_status == 0:
+        raise Violation(f"{what} is accepted")
+    if answer.exit_status is None:
+        raise Violation(f"{what}: it ended by {answer.last.ending}")
+    try:
+        said = Fields.of(answer.document, "the error object")
+        code, message = said.number("code"), said.text("msg")
+    except CniError as exc:
+        raise Violation(f"{what}: no error object on stdout: {exc}; {_told(answer)}") from None
+    if code is None or not message:
+        raise Violation(f"{what}: the error object says no code, or no msg")
+    if codes and code not in codes:
+        wanted = " or ".join(map(str, codes))
+        raise Violation(f"{what}: the code is {code}, not {wanted} ({message})")
+    return said
+
+
+def holds(condition: object, otherwise: str) -> None:
+    """Hold that something is so.
+
+    Raises:
+        Violation: It is not.
+    """
+    if not condition:
+        raise Violation(otherwise)
+
+
+def _told(answer: Answer) -> str:
+    error = answer.error
+    said = f"code {error.code}, {error}" if error else answer.stdout.decode(errors="replace")
+    return f"{answer.last.ending}; {said}"

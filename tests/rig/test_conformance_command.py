@@ -1,0 +1,168 @@
+"""`podnet conformance`: what it is asked, what it prints, what it writes, how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from podnet.rig.conformance.cases import all_cases
+
+PODNET = Path(sys.executable).parent / "podnet"
+#: It answers VERSION, and everything else with the empty success.
+HOLLOW = """#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion": "1.0.0", "hint": "<b>&\\u0007"}'
+exit 0
+"""
+
+
+@pytest.fixture
+def hollow(tmp_path: Path) -> Path:
+    path = tmp_path / "hollow"
+    path.write_text(HOLLOW)
+    path.chmod(0o755)
+    return path
+
+
+def conformance(*arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [str(PODNET), "conformance", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )
+    said = f"{arguments}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, said
+    assert done.returncode == status, said
+    return done
+
+
+def test_the_cases_are_listed_with_all_that_is_said_of_them() -> None:
+    listed = json.loads(conformance("--list", "-o", "json").stdout)["items"]
+    assert [item["name"] for item in listed] == [case.id for case in all_cases()]
+    assert len(listed) >= 80
+    for item in listed:
+        assert all(item[key] for key in ("level", "section", "sentence", "reason", "kinds"))
+
+
+def test_cases_are_chosen_by_id_and_level() -> None:
+    chosen = conformance("--list", "--case", "del-*,add-succeeds", "--level", "must", "-o", "json")
+    items = json.loads(chosen.stdout)["items"]
+    assert {item["level"] for item in items} == {"MUST"}
+    assert {item["name"].partition("-")[0] for item in items} == {"add", "del"}
+
+
+@pytest.mark.root
+def test_a_must_that_fails_is_exit_status_6(hollow: Path) -> None:
+    done = conformance(hollow, "--case", "result-has-the-interface,del-twice", status=6)
+    assert "no interface eth0 with a sandbox" in done.stdout
+    assert "del-twice" not in done.stdout
+    assert "hollow: not conformant, 1 times a MUST: 1 failed, 1 passed" in done.stderr
+
+
+@pytest.mark.root
+def test_a_should_that_fails_is_no_failure(hollow: Path) -> None:
+    done = conformance(hollow, "--case", "error-has-version,config-malformed-code", status=0)
+    assert "error-has-version" in done.stdout
+
+
+@pytest.mark.root
+def test_each_case_runs_in_the_versions_and_as_often_as_asked(hollow: Path) -> None:
+    asked = ("--case", "del-twice", "--cni-versions", "0.4.0,1.0.0", "--repeat", 2, "-o", "json")
+    items = json.loads(conformance(hollow, *asked).stdout)["items"]
+    runs = [(item["cniVersion"], item["repetition"]) for item in items]
+    assert runs == [("0.4.0", 1), ("0.4.0", 2), ("1.0.0", 1), ("1.0.0", 2)]
+    assert {call["verb"] for item in items for call in item["calls"]} == {"ADD", "DEL"}
+
+
+@pytest.mark.root
+def test_reports_are_written_whatever_the_plugin_printed(hollow: Path, tmp_path: Path) -> None:
+    forms = {"junit": "x.xml", "html": "x.html", "markdown": "deep/x.md", "json": "x.json"}
+    asked = [f"--report={form}={tmp_path / name}" for form, name in forms.items()]
+    cases = "result-has-the-interface,del-twice,gc-twice"
+    conformance(hollow, "--case", cases, *asked, status=6)
+    [suite] = ET.parse(tmp_path / "x.xml").getroot()  # noqa: S314  ours
+    counted = {key: suite.get(key) for key in ("tests", "failures", "skipped", "errors")}
+    assert counted == {"tests": "3", "failures": "1", "skipped": "1", "errors": "0"}
+    page = (tmp_path / "x.html").read_text()
+    assert "<b>&" not in page
+    assert "&lt;b&gt;" in page
+    assert not {"<script", "http://", "https://"} & set(page.split())
+    assert "| hollow | not conformant | 1 | 1 | 0 | 0 | 1 |" in (tmp_path / "deep/x.md").read_text()
+    found = json.loads((tmp_path / "x.json").read_text())["items"]
+    assert [item["verdict"] for item in found] == ["failed", "passed", "skipped"]
+
+
+@pytest.mark.root
+def test_parameters_say_what_a_plugin_needs(hollow: Path, tmp_path: Path) -> None:
+    given = {
+        "hollow": {
+            "config": {"answer": 42},
+            "kind": "ipam",
+            "prepare": ["touch /run/prepared"],
+            "args": {"K": "v"},
+        }
+    }
+    (tmp_path / "parameters.yaml").write_text(yaml.safe_dump(given))
+    options = ("--config", tmp_path / "parameters.yaml", "-o", "json")
+    done = conformance(hollow, *options, "--case", "result-mac,add-succeeds")
+    mac, add = sorted(json.loads(done.stdout)["items"], key=lambda item: str(item["verdict"]))[::-1]
+    assert mac["message"] == "not about a plugin that manages addresses"
+    assert add["calls"][0]["stdin"]["answer"] == 42
+    assert add["calls"][0]["environment"]["CNI_ARGS"] == "K=v"
+
+
+@pytest.mark.root
+def test_each_plugin_of_a_chain_is_tested_behind_those_before_it(tmp_path: Path) -> None:
+    ipam = {"type": "static", "addresses": [{"address": "198.18.0.2/24"}]}
+    chain = [{"type": "bridge", "bridge": "b0", "ipam": ipam}, {"type": "tuning", "mtu": 1300}]
+    whole = {"cniVersion": "1.0.0", "name": "lab", "plugins": chain}
+    (tmp_path / "lab.conflist").write_text(json.dumps(whole))
+    done = conformance(tmp_path / "lab.conflist", "--case", "result-is-one-document", "-o", "json")
+    items = json.loads(done.stdout)["items"]
+    assert [item["plugin"] for item in items] == ["lab/bridge", "lab/tuning"]
+    given = items[1]["calls"][0]["stdin"]["prevResult"]["ips"][0]["address"]
+    assert given == "198.18.0.2/24"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no plugin to test"),
+        (("no-such-plugin",), 'failed to find plugin "no-such-plugin"'),
+        (("bridge", "--case", "nonsense"), "no case is called nonsense"),
+        (("bridge", "--level", "WOULD"), "MUST, SHOULD, MAY"),
+        (("bridge", "--cni-versions", "7.0.0"), "7.0.0 is no version of the spec"),
+        (("bridge", "--report", "pdf=x"), "no report can be made of pdf=x"),
+        (("nowhere.conflist",), "nowhere.conflist"),
+        (("bridge", "--config", "/nonexistent.yaml"), "/nonexistent.yaml cannot be read"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
+    assert said in conformance(*arguments, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("bridge: {konfig: {}}", "there is no key konfig"),
+        ("bridge: {kind: magic}", "no plugin is of kind magic"),
+        ("bridge: {config: 7}", "config must be an object"),
+        ('bridge: {prepare: ["ip \'link"]}', "No closing quotation"),
+        ("- 1", "are no mapping"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_a_usage_error(
+    tmp_path: Path, parameters: str, said: str
+) -> None:
+    (tmp_path / "p.yaml").write_text(parameters)
+    done = conformance("bridge", "--config", tmp_path / "p.yaml", status=2)
+    assert said in done.stderr
