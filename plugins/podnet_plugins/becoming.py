@@ -172,10 +172,11 @@ class Own:
 
 def _take_environment(environment: Mapping[str, str]) -> None:
     """Make it exactly this; most of it is the host's own, and need not be written again."""
-    for name in os.environ.keys() - environment.keys():
+    before = dict(os.environ)
+    for name in before.keys() - environment.keys():
         del os.environ[name]
     for name, value in environment.items():
-        if os.environ.get(name) != value:
+        if before.get(name) != value:
             os.environ[name] = value
 
 

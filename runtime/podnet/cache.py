@@ -94,7 +94,7 @@ class Cache:
         names.check_network_name(network)
         names.check_container_id(container_id)
         names.check_ifname(ifname)
-        return self.directory / "results" / f"{network}-{container_id}-{ifname}"
+        return Path(f"{self.directory}/results/{network}-{container_id}-{ifname}")
 
     def reserve(self, network: Network, attachment: Attachment) -> None:
         """Check, before the first plugin runs, that the result could be written afterwards.

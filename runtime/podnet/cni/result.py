@@ -6,6 +6,7 @@ said beyond it.  Knows shapes; changing from one version to another is convert's
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -30,17 +31,22 @@ def parse_cidr(text: str, where: str) -> IPv4Interface | IPv6Interface:
     Raises:
         DecodeError: A netmask, a zone, a missing prefix, leading zeros, or no address at all.
     """
-    address, _, prefix = text.partition("/")
     try:
-        if not (prefix.isascii() and prefix.isdigit()) or "%" in address:
-            raise ValueError  # noqa: TRY301  one message for everything that is not CIDR
-        value = ip_interface(f"{address}/{int(prefix)}")
-        mapped = value.ip.ipv4_mapped if isinstance(value, IPv6Interface) else None
-        if mapped is None:
-            return value
-        return IPv4Interface((mapped, value.network.prefixlen - _MAPPED_BITS))
+        return _parsed_cidr(text)
     except ValueError:
         raise DecodeError(f"{where} is not an address with a prefix: {text!r}") from None
+
+
+@lru_cache(maxsize=1024)  # a chain reads the same addresses at every step
+def _parsed_cidr(text: str) -> IPv4Interface | IPv6Interface:
+    address, _, prefix = text.partition("/")
+    if not (prefix.isascii() and prefix.isdigit()) or "%" in address:
+        raise ValueError(text)
+    value = ip_interface(f"{address}/{int(prefix)}")
+    mapped = value.ip.ipv4_mapped if isinstance(value, IPv6Interface) else None
+    if mapped is None:
+        return value
+    return IPv4Interface((mapped, value.network.prefixlen - _MAPPED_BITS))
 
 
 def parse_address(text: str, where: str) -> IPv4Address | IPv6Address | None:
