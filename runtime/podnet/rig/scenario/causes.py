@@ -335,7 +335,8 @@ def _results(evidence: Evidence) -> Iterator[Cause]:
     """A result whose addresses are not those of the container's interface."""
     for attachment, result in evidence.added:
         for ip in result.ips if result.interfaces else ():
-            about = f"ADD in {attachment.netns}: {ip.address} is of interface {ip.interface}"
+            of = "no interface" if ip.interface is None else f"interface {ip.interface}"
+            about = f"ADD in {attachment.netns}: {ip.address} is of {of}"
             yield from _misplaced(attachment, result.interfaces, ip, about)
 
 

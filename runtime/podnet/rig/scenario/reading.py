@@ -24,6 +24,7 @@ from podnet.shapes import Shape
 _Where = tuple[str | int, ...]
 _SHAPE = Shape.of(Fields(SCHEMA))
 _LONGEST_WAIT = 3600.0
+_LONGEST = 50  # of a title
 
 
 class ScenarioError(UsageError):
@@ -60,7 +61,8 @@ class Step:
             value = self.given.get(key)
             if value is not None:
                 words.append(" ".join(map(str, value)) if isinstance(value, list) else str(value))
-        return " ".join(words) if self.action else "expect"
+        title = " ".join(" ".join(words).split())
+        return (f"{title[:_LONGEST]}…" if len(title) > _LONGEST else title) or "expect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

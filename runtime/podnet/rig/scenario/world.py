@@ -167,7 +167,9 @@ class World:
         if moment.error is None:
             return replace(moment, caches=caches)
         chain = {plugin for network in self.scenario.networks for plugin in _types(network)}
-        files = {name: self.directory / "plugins" / name for name in chain}
+        # A plugin may call another that no network names; one that is gone is worth a word.
+        gone = {fault.plugin for fault, _ in self._faults.values() if fault.place is Place.FILE}
+        files = {name: self.directory / "plugins" / name for name in chain | gone}
         return replace(
             moment,
             caches=caches,

@@ -3,12 +3,17 @@
 Knows processes and streams; knows nothing of relaying, of faults, or of files.
 """
 
+from __future__ import annotations
+
 import _signal
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing and collections.abc take longer to load than all the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
 _KEPT = 8 << 20  # bytes of a stream that are kept
 _PIPE, _XFSZ = 13, 25  # Python ignores these, which a plugin would inherit

@@ -4,14 +4,20 @@ Two processes: the one that the runtime knows waits for the plugin and ends as i
 listener relays the streams and writes the record, also when the runtime kills the first.
 """
 
+from __future__ import annotations
+
 import _signal
 import os
-from collections.abc import Sequence
-from typing import NoReturn
 
 from podnet.rig.shim.call import Call, attempt, end, write
-from podnet.rig.shim.record import Words, quoted, write_down
-from podnet.rig.shim.relay import NOTHING, Relay
+
+TYPE_CHECKING = False  # see podnet.rig.shim.call
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from podnet.rig.shim.record import Words
+    from podnet.rig.shim.relay import Relay
 
 _LINGER = 50  # milliseconds, for the streams of a plugin that was killed
 _FORWARDED = (1, 2, 3, 10, 12, 15, 18)  # HUP INT QUIT USR1 USR2 TERM CONT
@@ -41,6 +47,8 @@ def stand_in(
             call.become()
         _attend(call, record, redact)
     except OSError as exc:
+        from podnet.rig.shim.record import quoted, write_down  # noqa: PLC0415
+
         problem = f"cannot run {real}: {exc.strerror}"
         answer = f'{{"code": 999, "msg": {quoted(problem)}}}\n'.encode()
         call.keep("stdout", answer)
@@ -61,8 +69,7 @@ def _attend(call: Call, record: str, redact: Words) -> NoReturn:
     if listener == 0:
         for closed in (*theirs, told[1], done[0]):
             os.close(closed)
-        relay = Relay(call, stdin[1], (stdout[0], stderr[0]))
-        _listen(call, relay, (told[0], done[1]), (record, redact))
+        _listen(call, (stdin[1], stdout[0], stderr[0]), (told[0], done[1]), (record, redact))
     # The runtime's end of stdin is the listener's to close, when the plugin reads no more.
     for closed in (0, *theirs, stdin[1], stdout[0], stderr[0], told[0], done[1]):
         os.close(closed)
@@ -76,11 +83,16 @@ def _attend(call: Call, record: str, redact: Words) -> NoReturn:
 
 
 def _listen(
-    call: Call, relay: Relay, ends: tuple[int, int], written: tuple[str, Words]
+    call: Call, streams: tuple[int, int, int], ends: tuple[int, int], written: tuple[str, Words]
 ) -> NoReturn:
     """Be the listener: relay until the end, and write the record."""
+    # Here, since the plugin starts meanwhile.
+    from podnet.rig.shim.record import write_down  # noqa: PLC0415
+    from podnet.rig.shim.relay import Relay  # noqa: PLC0415
+
     told, done = ends
     try:
+        relay = Relay(call, streams[0], streams[1:])
         os.setpgid(0, 0)  # who kills the plugin's group does not mean the listener
         ended, problem = _heard(call, relay, told)
         write_down(call, *written, ended=ended, problem=problem)
@@ -112,7 +124,7 @@ def _heard(call: Call, relay: Relay, told: int) -> tuple[int | None, str]:
 
 
 def _drain(relay: Relay, patience: int) -> None:
-    while relay.open and NOTHING not in relay.step(timeout=patience):
+    while relay.open and relay.step(timeout=patience) != [-1]:
         pass
 
 

@@ -4,7 +4,8 @@ The format is docs/recording.md's.  The json module would take as long to load a
 itself, so that it is used only where there is something to hide.
 """
 
-import binascii
+from __future__ import annotations
+
 import fcntl
 import os
 
@@ -139,4 +140,6 @@ def _text(data: bytes) -> str:
     try:
         return quoted(data.decode())
     except UnicodeDecodeError:
+        import binascii  # noqa: PLC0415  most of it is text
+
         return _object({"base64": quoted(binascii.b2a_base64(data, newline=False).decode())})

@@ -1,15 +1,19 @@
 """Passes on what comes, and keeps it: stdin inwards, stdout and stderr outwards."""
 
+from __future__ import annotations
+
 import os
 import select
-from collections.abc import Sequence
 
 from podnet.rig.shim.call import Call, attempt, write
+
+TYPE_CHECKING = False  # see podnet.rig.shim.call
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CHUNK = 65536
 _PENDING = 1 << 20  # bytes of stdin that are held for a plugin that does not read
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
-NOTHING = -1
 
 
 class Relay:
@@ -36,7 +40,7 @@ class Relay:
         """Wait for something and deal with it.
 
         Returns:
-            Which of *also* can be read; [NOTHING] when there was nothing at all in time.
+            Which of *also* can be read; [-1] when there was nothing at all in time.
         """
         poll = select.poll()
         for descriptor in (*self._ways, *also):
@@ -53,7 +57,7 @@ class Relay:
                 self._feed()
             elif descriptor == 0:
                 self._take()
-        return [d for d in events if d in also] if events else [NOTHING]
+        return [d for d in events if d in also] if events else [-1]
 
     def _take(self) -> None:
         data = read(0)

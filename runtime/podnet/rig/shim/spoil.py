@@ -3,14 +3,19 @@
 The kinds are podnet.rig.faults'.
 """
 
+from __future__ import annotations
+
 import os
 import time
-from collections.abc import Callable
-from typing import NoReturn
 
 from podnet.rig.shim.call import Call, attempt, end, write
 from podnet.rig.shim.record import Words, write_down
 from podnet.rig.shim.relay import Relay, read
+
+TYPE_CHECKING = False  # see podnet.rig.shim.call
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 _KILL, _UNMOUNT_LATER = 9, 2
 _PROSE = b"this is not JSON: {\xff\n"
