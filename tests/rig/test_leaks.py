@@ -16,7 +16,8 @@ from podnet.cni.config import Network
 from podnet.errors import LeakError
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
-from podnet.rig.leaks import Plan, Report, detect
+from podnet.rig.cycles import Plan
+from podnet.rig.leaks import Report, detect
 from podnet.testing import stub_plugin
 from podnet.wishes import Wish
 
@@ -272,6 +273,29 @@ def test_a_result_that_is_not_true_is_told(tmp_path: Path) -> None:
         "interface eth0 is not in the container",
         "address 10.1.0.2/24 is not on interface eth0",
     )
+
+
+# Looks whether it is there, and makes it when it was not; in between, another may look, too.
+MAKES_TWICE = """nft list table ip t 2>/dev/null && there=1
+echo > /run/looked-$ID; tries=0
+until [ $(ls /run/looked-* | wc -l) -gt 1 ] || [ $tries = 50 ]; do sleep 0.02; tries=$((tries+1)); done
+[ $there ] || nft 'add table ip t; add chain ip t c; add rule ip t c accept'"""
+
+
+def test_what_several_make_twice_is_found_and_its_maker_known_from_one_alone(
+    tmp_path: Path,
+) -> None:
+    stub(tmp_path, "first")
+    stub(tmp_path, "racy", add=MAKES_TWICE, delete="rm /run/looked-$ID")
+
+    alone = detect(plan(tmp_path, chain("first", "racy"), cycles=2))
+    together = detect(plan(tmp_path, chain("first", "racy"), cycles=1, at_once=2))
+
+    assert (alone.failure, alone.leaks) == (None, ())
+    (leak,) = together.leaks
+    assert str(leak.residue.example) == "nft rule ip t c: accept #2"
+    assert set(map(str, leak.makers)) == {"ADD racy 2/2"}
+    assert together.invocations == 8
 
 
 def clean(network: Network, found: Places, cycles: int, host: PluginHost | None = None) -> Report:

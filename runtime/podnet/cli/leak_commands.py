@@ -36,7 +36,15 @@ def leaks(  # noqa: PLR0913  what is asked of a network
         ),
     ] = None,
     *,
-    cycles: Annotated[int, typer.Option(min=1, help="How many pods come and go.")] = 3,
+    cycles: Annotated[int, typer.Option(min=1, help="How often pods come and go.")] = 3,
+    at_once: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=12,  # a Node has sixteen threads
+            help="How many pods come, and go, at the same time.",
+        ),
+    ] = 1,
     check: Annotated[bool, typer.Option("--check", help="CHECK each pod, too.")] = False,
     lose: Annotated[
         bool,
@@ -84,6 +92,7 @@ def leaks(  # noqa: PLR0913  what is asked of a network
     """
     from podnet.cli import leak_views  # noqa: PLC0415  only this needs them
     from podnet.rig import leaks as detector  # noqa: PLC0415
+    from podnet.rig.cycles import Plan  # noqa: PLC0415
     from podnet.rig.picture import WHOLE  # noqa: PLC0415
 
     session: Session = context.obj
@@ -98,10 +107,11 @@ def leaks(  # noqa: PLR0913  what is asked of a network
         capabilities=cap or (),
         args=arg or (),
     )
-    plan = detector.Plan(
+    plan = Plan(
         wish=_wish(session, chosen, asked),
         places=session.places,
         cycles=cycles,
+        at_once=at_once,
         check=check,
         lose=lose,
         prepare=tuple(prepare or ()),

@@ -4,10 +4,13 @@ Keeps the last one for each thing, and forgets what is gone, so that a thousand 
 more than one.  Knows pictures and outcomes; judges nothing.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from podnet.execute import Outcome
+from podnet.kernel.facts import Fact
 from podnet.rig.picture import Picture, difference
+from podnet.rig.residue import Family, family
 
 Identity = tuple[str, str, str]
 
@@ -43,11 +46,13 @@ class Ledger:
 
     Attributes:
         start: What was there before anybody did anything.
+        taught: Who made what kind of things, when nobody else was at work.
         cycle: The cycle that we are in.
         outcomes: How many invocations were seen.
     """
 
     start: Picture = frozenset()
+    taught: dict[tuple[str, Family], Maker] = field(default_factory=dict)
     cycle: int = 0
     outcomes: int = 0
     _makers: dict[Identity, Maker] = field(default_factory=dict)
@@ -71,6 +76,19 @@ class Ledger:
         self.outcomes += 1
         return outcome
 
+    def together(self, verb: str, before: Picture, after: Picture) -> None:
+        """Write down what several did at the same time.
+
+        Who made a thing is known by the one before that made such a thing alone.
+        """
+        for fact in _touched(before, after):
+            taught = self.taught.get((verb, family(fact)))
+            self._makers[fact.identity] = (
+                replace(taught, cycle=self.cycle)
+                if taught
+                else Maker(verb, "one of several", 0, 1, self.cycle)
+            )
+
     def settle(self, now: Picture) -> None:
         """Write down what has come since the last invocation was over."""
         if self._last is not None:
@@ -86,12 +104,16 @@ class Ledger:
         return self._makers.get(identity)
 
     def _enter(self, maker: Maker, before: Picture, after: Picture) -> None:
-        found = difference(before, after)
-        for fact in found.added:
+        for fact in _touched(before, after):
             self._makers[fact.identity] = maker
-        for change in found.changed:
-            self._makers[change.after.identity] = maker
-        for fact in found.removed:
+            self.taught[maker.verb, family(fact)] = maker
+        for fact in difference(before, after).removed:
             self._makers.pop(fact.identity, None)
             if fact.identity in self._old:
                 self._makers[fact.identity] = maker
+
+
+def _touched(before: Picture, after: Picture) -> Iterator[Fact]:
+    found = difference(before, after)
+    yield from found.added
+    yield from (change.after for change in found.changed)

@@ -129,12 +129,12 @@ def residues(
     groups = defaultdict[_Group, list[Fact]](list)
     grown = _grown(difference(start, first), now) if first is not last else frozenset()
     for what, fact in _parts(now):
-        family, scope = _family(fact), judge.scope(what, fact)
+        alike, scope = family(fact), judge.scope(what, fact)
         # The one that a network may keep is not one of those that are too many.
-        grows = (what, family) in grown and (scope is Scope.ATTACHMENT or fact not in first)
+        grows = (what, alike) in grown and (scope is Scope.ATTACHMENT or fact not in first)
         stays = not grows and judge.may_stay(what, fact, scope)
         leak = not stays and not any(fnmatchcase(str(fact), pattern) for pattern in allowed)
-        groups[_Group(what, scope, grows, leak, family)].append(fact)
+        groups[_Group(what, scope, grows, leak, alike)].append(fact)
     changes = {change.after.identity: change.attributes for change in now.changed}
     found = [
         Residue(
@@ -150,7 +150,7 @@ def residues(
     return sorted(found, key=lambda one: (not one.leak, one.scope, one.example))
 
 
-_Family = tuple[str, str, str]
+Family = tuple[str, str, str]
 
 
 class _Group(NamedTuple):
@@ -160,19 +160,19 @@ class _Group(NamedTuple):
     scope: Scope
     grows: bool
     leak: bool
-    family: _Family
+    family: Family
 
 
-def _family(fact: Fact) -> _Family:
+def family(fact: Fact) -> Family:
     """Return what facts have in common that differ in numbers: one leak makes one in each cycle."""
     return fact.where, fact.kind, _VARIABLE.sub("*", _AGAIN.sub("", fact.key))
 
 
-def _grown(then: Difference, now: Difference) -> frozenset[tuple[str, _Family]]:
+def _grown(then: Difference, now: Difference) -> frozenset[tuple[str, Family]]:
     """Return the families that have more members than after the first cycle."""
-    before = Counter((what, _family(fact)) for what, fact in _parts(then))
-    after = Counter((what, _family(fact)) for what, fact in _parts(now))
-    return frozenset(family for family in after if after[family] > before[family])
+    before = Counter((what, family(fact)) for what, fact in _parts(then))
+    after = Counter((what, family(fact)) for what, fact in _parts(now))
+    return frozenset(one for one in after if after[one] > before[one])
 
 
 def _parts(found: Difference) -> Iterator[tuple[str, Fact]]:
