@@ -5,7 +5,7 @@ thread may use, whatever Node they were opened in.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from podnet.records import Pod, Records
 WAYS = ("icmp", "mtu", "tcp", "udp")
 _PORT = 34567
 _AT_ONCE = 16
-_TRIES = 3
+_FIRST_WAIT = 0.1
 _ORDINARY = 56  # bytes of an echo's payload
 # IP and ICMP headers around an echo's payload.
 _HEADERS = {4: 28, 6: 48}
@@ -147,27 +147,33 @@ def _ported(
 
 
 def _cell(source: End, target: End, address: Address, way: str, port: int, timeout: float) -> Cell:
-    match way:
-        case "tcp":
-            outcome = probes.tcp(source.netns, target.netns, address, port, timeout=timeout)
-        case "udp":
-            outcome = probes.udp(source.netns, target.netns, address, port, timeout=timeout)
-        case "mtu":
-            size = min(source.mtu, target.mtu) - _HEADERS[address.version]
-            outcome = _echo(source, address, size=size, timeout=timeout)
-        case _:
-            outcome = _echo(source, address, size=_ORDINARY, timeout=timeout)
+    def ask(wait: float) -> probes.Probe:
+        match way:
+            case "udp":
+                return probes.udp(source.netns, target.netns, address, port, timeout=wait)
+            case "mtu":
+                size = min(source.mtu, target.mtu) - _HEADERS[address.version]
+            case _:
+                size = _ORDINARY
+        return probes.icmp(source.netns, address, size=size, timeout=wait)
+
+    if way == "tcp":
+        outcome = probes.tcp(source.netns, target.netns, address, port, timeout=timeout)
+    else:
+        outcome = _again(ask, timeout)
     return Cell(source=source.name, target=target.name, address=address, way=way, outcome=outcome)
 
 
-def _echo(source: End, address: Address, *, size: int, timeout: float) -> probes.Probe:
-    """Send an echo request, and again: while a neighbour is asked for, packets get lost.
+def _again(ask: Callable[[float], probes.Probe], timeout: float) -> probes.Probe:
+    """Ask until there is an answer, each time with twice the patience.
 
-    TCP does the same by itself.
+    While a neighbour is asked for, or a bridge's port comes up, packets get lost.  TCP does
+    the same by itself.
     """
-    outcome = probes.Probe(reached=False)
-    for _ in range(_TRIES):
-        outcome = probes.icmp(source.netns, address, size=size, timeout=timeout / _TRIES)
-        if outcome.reached:
-            break
-    return outcome
+    wait, left = _FIRST_WAIT, timeout
+    while True:
+        outcome = ask(min(wait, left))
+        left -= wait
+        if outcome.reached or left <= 0:
+            return outcome
+        wait *= 2

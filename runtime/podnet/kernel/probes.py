@@ -6,11 +6,12 @@ both ends, and no ``ping`` or server is needed in any pod.
 
 import errno
 import os
+import select
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -23,6 +24,7 @@ _IPV4_HEADER_WORDS = 0x0F
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _IPV6_MTU_DISCOVER = 23
 _TOKEN = 16
+_LARGEST = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +72,10 @@ def udp(source: str, sink: str, target: Address, port: int, *, timeout: float = 
         _socket(sink, target.version, socket.SOCK_DGRAM) as server,
         _socket(source, target.version, socket.SOCK_DGRAM) as probe,
     ):
-        echo = _bound(server, port)
-        if echo:
-            threading.Thread(target=_echo_once, args=(server, timeout), daemon=True).start()
+        echo = server if _bound(server, port) else None
         token = os.urandom(_TOKEN)
-        return _exchange(probe, token, (str(target), port), token if echo else b"", timeout=timeout)
+        expected = token if echo else b""
+        return _exchange(probe, token, (str(target), port), expected, timeout=timeout, echo=echo)
 
 
 def tcp(source: str, sink: str, target: Address, port: int, *, timeout: float = 1.0) -> Probe:
@@ -98,12 +99,8 @@ def tcp(source: str, sink: str, target: Address, port: int, *, timeout: float = 
 def _socket(netns: str, version: int, kind: int, protocol: int = 0) -> socket.socket:
     family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004
 
-    def make() -> socket.socket:
-        with namespaces.entered(netns):
-            return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
-
-    with namespaces.needing_privilege("open a socket in a pod"):
-        return namespaces.in_thread(make)
+    with namespaces.needing_privilege("open a socket in a pod"), namespaces.entered(netns):
+        return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
 
 
 def _bound(server: socket.socket, port: int) -> bool:
@@ -116,7 +113,7 @@ def _bound(server: socket.socket, port: int) -> bool:
     return True
 
 
-def _exchange(
+def _exchange(  # noqa: PLR0913
     probe: socket.socket,
     request: bytes,
     target: tuple[str, int],
@@ -124,20 +121,44 @@ def _exchange(
     *,
     timeout: float,
     is_answer: Callable[[bytes], bool] = lambda _: True,
+    echo: socket.socket | None = None,
 ) -> Probe:
-    """Send *request* and wait until *token* comes back in something that is an answer."""
+    """Send *request* and wait until *token* comes back in something that is an answer.
+
+    What arrives at *echo* is sent back.
+    """
     started = time.perf_counter()
     deadline = started + timeout
+    waited = select.poll()
+    for one in (probe, echo):
+        if one is not None:
+            one.settimeout(0)
+            waited.register(one, select.POLLIN)
     try:
         probe.sendto(request, target)
         while (left := deadline - time.perf_counter()) > 0:
-            probe.settimeout(left)
-            answer = probe.recv(65535)
-            if token in answer and is_answer(answer):
+            ready = {descriptor for descriptor, _ in waited.poll(left * 1000)}
+            if echo is not None and echo.fileno() in ready:
+                _send_back(echo)
+            answer = _received(probe) if probe.fileno() in ready else b""
+            if answer and token in answer and is_answer(answer):
                 return Probe(reached=True, milliseconds=(time.perf_counter() - started) * 1000)
     except OSError as exc:
         return Probe(reached=False, reason=_reason(exc))
     return Probe(reached=False, reason="no answer")
+
+
+def _send_back(echo: socket.socket) -> None:
+    with suppress(OSError):  # then nothing comes back, and that is what is told
+        echo.sendto(*echo.recvfrom(_LARGEST))
+
+
+def _received(probe: socket.socket) -> bytes:
+    """Return what has arrived; nothing where that turned out to be broken."""
+    try:
+        return probe.recv(_LARGEST)
+    except BlockingIOError:
+        return b""
 
 
 def _echo(version: int, payload: bytes) -> bytes:
@@ -167,15 +188,6 @@ def _is_echo_reply_4(packet: bytes) -> bool:
 
 def _is_echo_reply_6(packet: bytes) -> bool:
     return packet[0] == _ECHO[6][1]
-
-
-def _echo_once(server: socket.socket, timeout: float) -> None:
-    try:
-        server.settimeout(timeout)
-        data, sender = server.recvfrom(65535)
-        server.sendto(data, sender)
-    except OSError:  # nobody asked, or the probe is over
-        return
 
 
 def _forbid_fragments(probe: socket.socket, version: int) -> None:
