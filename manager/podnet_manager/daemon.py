@@ -23,6 +23,7 @@ from podnet_manager.lease import Lease
 from podnet_manager.log import Log
 from podnet_manager.netconf import Bgp, NetConf
 from podnet_manager.node import Prepared
+from podnet_manager.pace import Pace
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
 from podnet_manager.store import CompactedError, Store, StoreError
@@ -157,7 +158,7 @@ class Manager:
 
     def _watch_store(self, over: Bell) -> None:
         store: Store | None = None
-        revision, pause = -1, _RETRY_FIRST
+        revision, pause, pace = -1, _RETRY_FIRST, Pace()
         while not over.is_rung():
             try:
                 store = store or self._open_store()
@@ -168,6 +169,8 @@ class Manager:
                 changes = store.changes(revision, patience=_WATCH_PATIENCE, cancelled=over)
                 if changes.changes:
                     self._events.put(changes)
+                    if slower := pace.pause():
+                        over.wait(slower)
                 revision, pause = changes.revision, _RETRY_FIRST
             except CompactedError:
                 revision = -1
