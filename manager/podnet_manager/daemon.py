@@ -169,8 +169,7 @@ class Manager:
                 changes = store.changes(revision, patience=_WATCH_PATIENCE, cancelled=over)
                 if changes.changes:
                     self._events.put(changes)
-                    if slower := pace.pause():
-                        over.wait(slower)
+                    over.wait(pace.pause())
                 revision, pause = changes.revision, _RETRY_FIRST
             except CompactedError:
                 revision = -1

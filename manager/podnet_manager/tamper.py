@@ -8,10 +8,11 @@ and that do not end.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 
 from podnet.errors import PodnetError, UsageError
@@ -88,7 +89,7 @@ def steal(store: Store, lease: Lease) -> None:
 
 
 def fill(store: Store, count: int) -> None:
-    """Add the leases of Nodes that do not exist, from the network's first subnet on.
+    """Add the leases of Nodes that do not exist, on the network's first free subnets.
 
     Raises:
         UsageError: The network is not configured, or too small.
@@ -97,16 +98,19 @@ def fill(store: Store, count: int) -> None:
     if text is None:
         raise UsageError("the store has no network configuration")
     conf = netconf.parse(text)
-    if count > min(len(pool) for pool in conf.pools):
-        raise UsageError(f"the network has no {count} subnets")
-    for subnets, attributes in _invented(conf, count):
+    taken = {subnet for lease in store.snapshot().leases for subnet in lease.subnets.each}
+    size = min(len(pool) for pool in conf.pools)
+    every = (Subnets.of(tuple(pool.at(n) for pool in conf.pools)) for n in range(size))
+    free = list(islice((s for s in every if not taken.intersection(s.each)), count))
+    if len(free) < count:
+        raise UsageError(f"the network has no {count} subnets that are free")
+    for subnets, attributes in _invented(conf, free):
         store.reserve(subnets, attributes)
 
 
-def _invented(conf: NetConf, count: int) -> Iterator[tuple[Subnets, Attributes]]:
+def _invented(conf: NetConf, free: Sequence[Subnets]) -> Iterator[tuple[Subnets, Attributes]]:
     kind = desired.backend_type(conf.backend)
-    for number in range(count):
-        subnets = Subnets.of(tuple(pool.at(number) for pool in conf.pools))
+    for number, subnets in enumerate(free):
         mac = f"02:aa:00:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
         data = (
             {"VNI": conf.backend.vni, "VtepMAC": mac} if isinstance(conf.backend, Vxlan) else None
