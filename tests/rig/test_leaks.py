@@ -256,6 +256,16 @@ def test_what_an_add_that_failed_left_is_told_with_the_failure(tmp_path: Path) -
     assert [str(m) for found in report.leaks for m in found.makers] == ["ADD first 1/2"]
 
 
+def test_a_pod_that_check_complains_of_goes_like_any_other(tmp_path: Path) -> None:
+    stub(tmp_path, "first", add="echo x > /run/$CNI_CONTAINERID", delete="rm /run/$CNI_CONTAINERID")
+    stub_plugin(tmp_path, "last", stdout=RESULT, script="[ $CNI_COMMAND != CHECK ] || exit 1")
+
+    report = detect(plan(tmp_path, chain("first", "last"), cycles=2, check=True))
+
+    assert "failed on CHECK" in str(report.failure)
+    assert report.leaks == ()
+
+
 def test_a_result_that_is_not_true_is_told(tmp_path: Path) -> None:
     stub_plugin(
         tmp_path,
@@ -275,10 +285,13 @@ def test_a_result_that_is_not_true_is_told(tmp_path: Path) -> None:
     )
 
 
-# Looks whether it is there, and makes it when it was not; in between, another may look, too.
+# Looks whether it is there, and makes it when it was not.  Those that come together wait until
+# both have looked; the one before them was alone, and its ADD the first call of all.
 MAKES_TWICE = """nft list table ip t 2>/dev/null && there=1
 echo > /run/looked-$ID; tries=0
-until [ $(ls /run/looked-* | wc -l) -gt 1 ] || [ $tries = 50 ]; do sleep 0.02; tries=$((tries+1)); done
+until [ $n = 0 ] || [ $(ls /run/looked-* | wc -l) -gt 1 ] || [ $tries = 1000 ]; do
+    sleep 0.02; tries=$((tries+1))
+done
 [ $there ] || nft 'add table ip t; add chain ip t c; add rule ip t c accept'"""
 
 
@@ -288,14 +301,13 @@ def test_what_several_make_twice_is_found_and_its_maker_known_from_one_alone(
     stub(tmp_path, "first")
     stub(tmp_path, "racy", add=MAKES_TWICE, delete="rm /run/looked-$ID")
 
-    alone = detect(plan(tmp_path, chain("first", "racy"), cycles=2))
-    together = detect(plan(tmp_path, chain("first", "racy"), cycles=1, at_once=2))
+    report = detect(plan(tmp_path, chain("first", "racy"), cycles=1, at_once=2))
 
-    assert (alone.failure, alone.leaks) == (None, ())
-    (leak,) = together.leaks
+    assert report.failure is None
+    (leak,) = report.leaks
     assert str(leak.residue.example) == "nft rule ip t c: accept #2"
     assert set(map(str, leak.makers)) == {"ADD racy 2/2"}
-    assert together.invocations == 8
+    assert report.invocations == 8
 
 
 def clean(network: Network, found: Places, cycles: int, host: PluginHost | None = None) -> Report:

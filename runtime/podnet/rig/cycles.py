@@ -120,12 +120,14 @@ class Cycles:
         pods = self._runtime(self._watched)
         made = self._enter(self.node.run(pods.create, self._planned(cycle)))
         self._verify(made, self.look())
-        if self.plan.check:
-            self.node.run(pods.check, made.name)
-        if self.plan.lose:
-            self.node.run(namespaces.delete, Path(made.netns))
-            self.ledger.begin(cycle)  # the loss was no plugin's
-        self.node.run(pods.delete, made.name)
+        try:
+            if self.plan.check:
+                self.node.run(pods.check, made.name)
+        finally:  # a pod that is not as it was made is no leak
+            if self.plan.lose:
+                self.node.run(namespaces.delete, Path(made.netns))
+                self.ledger.begin(cycle)  # the loss was no plugin's
+            self.node.run(pods.delete, made.name)
 
     def _together(self, cycle: int) -> None:
         pods, wanted = self._runtime(processes), self.plan.at_once
