@@ -326,3 +326,49 @@ def test_a_program_becomes_root_of_a_machine_in_memory(user):
     )
 
     assert done.stdout.startswith("lo"), done.stderr
+
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-repository"
+
+
+def _pytest(user: User, directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run pytest as the user, in *directory*."""
+    done: subprocess.CompletedProcess[str] = user.podnet.node.run(
+        subprocess.run,
+        [*_become(), sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        capture_output=True,
+        text=True,
+        env=user.podnet.environment | _as(user) | {"PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=directory,
+        check=False,
+        timeout=_PATIENCE,
+    )
+    return done
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_the_tests_of_the_example_pass_without_root(user, workers):
+    directory = Path(shutil.copytree(EXAMPLE, user.home / "repository"))
+
+    done = _pytest(user, directory, "-q", *workers)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_pytest_becomes_root_only_when_a_test_wants_a_node(user):
+    suite = user.home / "test_suite.py"
+    suite.write_text("import os\ndef test_nobody(): assert os.geteuid() != 0\n")
+    assert "1 passed" in _pytest(user, user.home).stdout
+
+    suite.write_text("import os\ndef test_root(podnet_node): assert os.geteuid() == 0\n")
+    assert "1 passed" in _pytest(user, user.home).stdout
+
+
+def test_workers_that_were_not_born_as_root_say_what_to_do(user):
+    (user.home / "test_suite.py").write_text("def test_root(podnet_node): pass\n")
+
+    done = _pytest(user, user.home, "-n", "1", "-rs")
+
+    assert "1 skipped" in done.stdout, done.stdout
+    assert "--podnet-rootless" in done.stdout

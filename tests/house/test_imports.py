@@ -98,3 +98,16 @@ def test_a_plugin_loads_nothing_that_a_call_does_not_need(rare: str) -> None:
 )
 def test_a_module_opens_by_saying_what_it_is_for(path: str) -> None:
     assert (ROOT / path).read_text().startswith('"""')
+
+
+def test_pytest_loads_next_to_nothing_of_podnet_where_no_test_asks_for_it() -> None:
+    loaded = _loaded("import podnet.pytest_plugin.plugin, podnet.pytest_plugin.fixtures")
+
+    assert {name for name in loaded if name.startswith("podnet.")} == {
+        "podnet.errors",
+        "podnet.pytest_plugin",
+        "podnet.pytest_plugin.fixtures",
+        "podnet.pytest_plugin.plugin",
+        "podnet.pytest_plugin.settings",
+        "podnet.pytest_plugin.trial",
+    }

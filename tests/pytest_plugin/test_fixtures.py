@@ -163,6 +163,25 @@ def test_for_a_while(cni, make_pod, podnet_faults):
     )
 
 
+def test_a_node_s_own_faults_happen_and_are_undone(suite):
+    suite(
+        BRIDGE
+        + """
+def test_disk(cni, make_pod, podnet_faults):
+    bridge, pod = cni("bridge", CONFIG), make_pod()
+    podnet_faults("disk-read-only=/var/lib/cni")
+    assert "Read-only file system" in bridge.add(pod).error.msg
+    podnet_faults()
+    assert bridge.add(pod).ok
+
+@pytest.mark.podnet_fault("ipam-exhausted=demo")
+def test_addresses(cni, make_pod):
+    assert cni("bridge", CONFIG).add(make_pod()).error is not None
+""",
+        passed=2,
+    )
+
+
 def test_a_recorder_has_the_calls_of_delegates_too(suite):
     suite(
         BRIDGE

@@ -1,7 +1,7 @@
-"""Fixtures: callers of plugins, what goes wrong when they call, and what is recorded of it."""
+"""Callers of plugins, what goes wrong when they call, and what is recorded of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,16 +13,11 @@ from podnet.node import Node
 from podnet.pytest_plugin import trial
 from podnet.pytest_plugin.settings import bin_dirs, lacking, marked
 from podnet.pytest_plugin.watched import WatchedCaller
-from podnet.rig import caller, recording, shims
+from podnet.rig import caller, disasters, recording, shims
 from podnet.rig.caller import Caller
-from podnet.rig.faults import Fault
+from podnet.rig.disasters import Undo
+from podnet.rig.faults import Fault, Place, at
 from podnet.rig.recording import Recorded
-
-
-@pytest.fixture
-def cni_version() -> str:
-    """The version of the spec that callers ask in, "" for the network's own; see podnet_versions."""
-    return ""
 
 
 @dataclass(slots=True)
@@ -40,27 +35,27 @@ class Recorder:
         return recording.read(self.path).calls if self.path.exists() else ()
 
 
-@pytest.fixture
-def recorder(tmp_path: Path) -> Recorder:
-    """Record every call of a plugin, those that plugins make of each other, too."""
-    return Recorder(tmp_path / "recording.jsonl")
-
-
 @dataclass(slots=True)
 class Faults:
-    """Lets things go wrong; `podnet faults` and docs/faults.md name them.
+    """Lets things go wrong; docs/recording.md and docs/scenarios.md name them.
 
     Attributes:
-        wanted: What goes wrong when plugins are called.
-        record: The file that calls are written to, if any.
-        directory: Where the shims are, that do it.
+        node: Where.
+        directory: Where the shims go, that do what happens to plugins.
         path: Where the plugins are.
+        record: The file that calls are written to, if any.
+        wanted: What goes wrong.
+        networks: Those of the callers so far.
     """
 
+    node: Node
     directory: Path
     path: tuple[str, ...]
     record: Path | None = None
     wanted: tuple[Fault, ...] = ()
+    networks: list[Network] = field(default_factory=list)
+    _undone: bool = True
+    _undo: list[Undo] = field(default_factory=list)
 
     def __call__(self, *faults: str) -> None:
         """Let these go wrong from now on, and nothing else: none at all is "nothing".
@@ -68,25 +63,28 @@ class Faults:
         Raises:
             UsageError: There is no such fault, or no such plugin.
         """
-        self.wanted = tuple(map(Fault.parse, faults))
+        chosen = tuple(map(Fault.parse, faults))
+        self.mend()
+        self.wanted = chosen
         self.arm()
 
     def arm(self) -> tuple[str, ...]:
-        """Put shims in front of all plugins that are there now; return the path to search."""
+        """Let happen what is wanted, if it did not yet; return the path to search for plugins."""
         task = shims.Task(record=self.record, faults=self.wanted, redact=())
         shims.require_plugins(self.path, task)
         shims.mirror(self.directory, self.path, task)
+        if self._undone:
+            self._undone = False
+            for fault in at(self.wanted, Place.NODE):
+                where = places.resolve({})
+                self._undo.append(self.node.run(disasters.befall, fault, where, self.networks))
         return (str(self.directory),)
 
-
-@pytest.fixture
-def podnet_faults(request: pytest.FixtureRequest, tmp_path: Path) -> Faults:
-    """Let things go wrong, like `podnet_faults("bridge:ADD:kill-after")`; see the marker podnet_fault."""
-    record = (
-        request.getfixturevalue("recorder").path if "recorder" in request.fixturenames else None
-    )
-    wanted = tuple(Fault.parse(text) for text in marked(request.node, "podnet_fault"))
-    return Faults(tmp_path / "shims", _plugin_path(request), record, wanted)
+    def mend(self) -> None:
+        """Undo what happened to the Node."""
+        while self._undo:
+            self.node.run(self._undo.pop())
+        self._undone = True
 
 
 @dataclass(slots=True)
@@ -121,20 +119,22 @@ class Callers:
             UsageError: There is no such network.
         """
         found = self._network(network, config)
+        where = node or self.node
         make = WatchedCaller if self._request.config.getoption("podnet_explain") else Caller
-        executor = ProcessExecutor(path=self._path(), environment=caller.without_cni())
-        made = make(node=node or self.node, network=found, executor=executor)
+        executor = ProcessExecutor(path=self._path(found), environment=caller.without_cni())
+        made = make(node=where, network=found, executor=executor)
         trial.of(self._request.node).callers.append(made)
         return self._at_version(made) if self.version else made
 
-    def _path(self) -> tuple[str, ...]:
+    def _path(self, network: Network) -> tuple[str, ...]:
         """Return where plugins are: behind shims, where something is to go wrong or be recorded."""
         names = self._request.fixturenames
         shimmed = {"podnet_faults", "recorder"} & set(names)
         if shimmed or marked(self._request.node, "podnet_fault"):
-            armed: Faults = self._request.getfixturevalue("podnet_faults")
-            return armed.arm()
-        return _plugin_path(self._request)
+            faults: Faults = self._request.getfixturevalue("podnet_faults")
+            faults.networks.append(network)
+            return faults.arm()
+        return plugin_path(self._request)
 
     def _network(
         self,
@@ -161,13 +161,7 @@ class Callers:
         return made.at_version(self.version)
 
 
-@pytest.fixture
-def cni(request: pytest.FixtureRequest, podnet_node: Node, cni_version: str) -> Callers:
-    """Make callers, like `cni("bridge", {"ipam": …})`, `cni(Path("my.conflist"))`."""
-    return Callers(podnet_node, cni_version, request)
-
-
-def _plugin_path(request: pytest.FixtureRequest) -> tuple[str, ...]:
+def plugin_path(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return where plugins are: a test's stubs, then what options say, then podnet's own."""
     first = []
     if "stub_plugin" in request.fixturenames:

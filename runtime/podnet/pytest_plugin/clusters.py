@@ -1,21 +1,18 @@
-"""Fixture: clusters of Nodes with network managers, on a machine of the test's own."""
+"""Clusters of Nodes with network managers, on a machine of the test's own."""
 
 import os
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from podnet import confdir, places
 from podnet.cluster import matrix
 from podnet.cluster.clusters import Clusters
 from podnet.cluster.matrix import Cell
-from podnet.cluster.record import BACKENDS, DEFAULT, IPV6_NETWORK, Cluster, Member, Store
+from podnet.cluster.record import BACKENDS, IPV6_NETWORK, Cluster, Member, Store
 from podnet.node import Node, Nodes
 from podnet.pods import Pods
-from podnet.pytest_plugin import trial
+from podnet.pytest_plugin.trial import Trial
 from podnet.records import Pod
 from podnet.wishes import PodWish, Wish, planned
 
@@ -60,41 +57,44 @@ def _create(name: str) -> Pod:
     return Pods(places=where).create(planned(wish, where))
 
 
-MakeCluster = Callable[..., ClusterOnTest]
+@dataclass(slots=True)
+class Maker:
+    """Makes clusters, which are gone with the test."""
 
+    own: Trial
+    stack: ExitStack
 
-@pytest.fixture
-def podnet_cluster(request: pytest.FixtureRequest, podnet_privilege: None) -> Iterator[MakeCluster]:
-    """Make a cluster, like `podnet_cluster(nodes=2, backend="host-gw", dual_stack=True)`."""
-    own = trial.of(request.node)
-    with ExitStack() as stack:
+    def __call__(
+        self,
+        *,
+        nodes: int = 2,
+        backend: str = BACKENDS[0],
+        dual_stack: bool = False,
+        store: str = Store.SQLITE,
+    ) -> ClusterOnTest:
+        """Make a cluster, and wait until its managers are ready.
 
-        def make(
-            *,
-            nodes: int = 2,
-            backend: str = BACKENDS[0],
-            dual_stack: bool = False,
-            store: str = Store.SQLITE,
-            name: str = DEFAULT,
-        ) -> ClusterOnTest:
-            wish = Cluster(
-                name=name,
-                members=tuple(Member(name=f"n{n}", number=n) for n in range(1, nodes + 1)),
-                backend={"Type": backend},
-                store=Store(store),
-                ipv6_network=IPV6_NETWORK if dual_stack else "",
-            )
-            machine = stack.enter_context(Node.in_memory("machine"))
-            where = places.resolve({})
-            here = Nodes(where.run / "nodes", where.state / "nodes")
-            known = Clusters(here, where.state / "clusters", owner=os.getpid())
-            machine.run(known.up, wish, patience=_PATIENCE)
-            stack.callback(machine.run, known.down, name)
-            opened = [machine.run(here.open, one.name) for one in wish.members]
-            for node in opened:
-                stack.enter_context(node)
-                own.nodes[node] = None
-                stack.callback(own.nodes.pop, node)
-            return ClusterOnTest(machine, tuple(opened))
-
-        yield make
+        Args:
+            nodes: How many Nodes.
+            backend: How packets travel: vxlan, host-gw, alloc.
+            dual_stack: Pods have IPv6 addresses, too.
+            store: Where leases are: sqlite or etcd.
+        """
+        wish = Cluster(
+            members=tuple(Member(name=f"n{n}", number=n) for n in range(1, nodes + 1)),
+            backend={"Type": backend},
+            store=Store(store),
+            ipv6_network=IPV6_NETWORK if dual_stack else "",
+        )
+        machine = self.stack.enter_context(Node.in_memory("machine"))
+        where = places.resolve({})
+        here = Nodes(where.run / "nodes", where.state / "nodes")
+        known = Clusters(here, where.state / "clusters", owner=os.getpid())
+        machine.run(known.up, wish, patience=_PATIENCE)
+        self.stack.callback(machine.run, known.down, wish.name)
+        opened = [machine.run(here.open, one.name) for one in wish.members]
+        for node in opened:
+            self.stack.enter_context(node)
+            self.own.nodes[node] = None
+            self.stack.callback(self.own.nodes.pop, node)
+        return ClusterOnTest(machine, tuple(opened))

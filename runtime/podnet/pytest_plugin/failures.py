@@ -22,11 +22,11 @@ from podnet.execute import Outcome
 from podnet.kernel import users
 from podnet.node import Node
 from podnet.pytest_plugin import trial
+from podnet.pytest_plugin.settings import TITLE
 from podnet.pytest_plugin.trial import Trial
 from podnet.rig import picture, telling, topology
 from podnet.rig.picture import Picture
 
-TITLE = "podnet: "
 _INDENT = "    "
 _LONGEST, _LONGEST_NAME = 4000, 120
 _KEEPER = "import signal; signal.pause()"

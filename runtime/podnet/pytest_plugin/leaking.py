@@ -1,7 +1,7 @@
-"""Fixture: a test leaves nothing on its Node."""
+"""A test leaves nothing on its Node."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -77,17 +77,14 @@ def _result(outcome: Outcome) -> Result | None:
         return None
 
 
-@pytest.fixture
-def leakcheck(request: pytest.FixtureRequest, podnet_node: Node) -> Iterator[LeakCheck]:
-    """The test must leave nothing on its Node; see the marker podnet_leakcheck."""
+def of(request: pytest.FixtureRequest, node: Node) -> LeakCheck:
+    """Return the check of a test, which begins now."""
     marker = request.node.get_closest_marker("podnet_leakcheck")
     options = dict(marker.kwargs) if marker else {}
-    check = LeakCheck(
-        podnet_node,
-        picture.take(podnet_node),
+    return LeakCheck(
+        node,
+        picture.take(node),
         strict=bool(options.get("strict")),
         allowed=tuple(options.get("allowed", ())),
         _request=request,
     )
-    yield check
-    check.require_clean()

@@ -1,6 +1,6 @@
 """What pytest asks of a plugin: options, markers, and hooks.
 
-The fixtures are in :mod:`podnet.pytest_plugin.nodes` and its neighbours.  Without root the tests run in a user
+The fixtures are in :mod:`podnet.pytest_plugin.fixtures`.  Without root the tests run in a user
 namespace of their own (:func:`podnet.rootless.become_root`); pytest enters it only when a test
 wants a Node, unless it was asked to do so at its start.
 """
@@ -8,21 +8,15 @@ wants a Node, unless it was asked to do so at its start.
 import os
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 
-from podnet import rootless
-from podnet.cni.versions import RELEASED
 from podnet.errors import PodnetError
-from podnet.pytest_plugin import failures
-from podnet.pytest_plugin.settings import marked
-from podnet.rig import features
-from podnet.rig.faults import Fault
+from podnet.pytest_plugin import trial
+from podnet.pytest_plugin.settings import TITLE, marked
 
-pytest_plugins = tuple(
-    f"podnet.pytest_plugin.{room}"
-    for room in ("nodes", "stubs", "calling", "leaking", "services", "clusters")
-)
+pytest_plugins = ("podnet.pytest_plugin.fixtures",)
 
 _MARKERS = {
     "podnet_requires(*features)": "what the test needs of kernel and system: kinds of links and "
@@ -32,6 +26,10 @@ _MARKERS = {
     "podnet_fault(*faults)": "what goes wrong when plugins are called: 'bridge:ADD:kill-after'.",
     "podnet_leakcheck(strict=False, allowed=())": "the test must leave nothing on its Node.",
 }
+#: Where Python looks for a user's name before it asks whose the ID is.
+_NAMES = {"LOGNAME", "USER", "LNAME", "USERNAME"}
+#: Markers that are a fixture's business.
+_SEEN_TO_BY = {"podnet_requires": "podnet_requirements", "podnet_leakcheck": "leakcheck"}
 #: Every fixture that needs a Node has this one among those it is made of.
 _NEEDS_ROOT = "podnet_privilege"
 
@@ -97,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Teller(config), "podnet-teller")
     if config.getoption("podnet_rootless") or config.getini("podnet_rootless"):
         try:
-            rootless.become_root()
+            _become_root()
         except PodnetError as exc:
             raise pytest.UsageError(str(exc)) from exc
 
@@ -107,10 +105,18 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     """Become root before the first test, if there is one that needs it and it can be done now."""
     wanted = any(_NEEDS_ROOT in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and os.geteuid() != 0 and threading.active_count() == 1:
-        try:
-            rootless.become_root()
-        except PodnetError:
-            return  # the fixture says why
+        with suppress(PodnetError):  # the fixture says why
+            _become_root()
+
+
+def _become_root() -> None:
+    from podnet import rootless
+
+    user = os.geteuid()
+    if user != 0 and not _NAMES & set(os.environ):
+        # pytest's temporary directories bear the user's name, and that of ID 0 is root's.
+        os.environ["LOGNAME"] = f"user-{user}"
+    rootless.become_root()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -120,6 +126,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if "cni_version" not in metafunc.fixturenames:
         pytest.fail(f"{metafunc.definition.nodeid}: podnet_versions needs `cni` or `cni_version`")
+    from podnet.cni.versions import RELEASED
+
     chosen = metafunc.config.getoption("cni_versions")
     only = chosen.split(",") if chosen else RELEASED
     asked = [version for version in marker.args or RELEASED if version in only]
@@ -127,18 +135,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Check what markers say, and let a marked test have its leak check."""
+    """Check what markers say, and give a marked test the fixtures that see to it."""
     for item in items:
         names = getattr(item, "fixturenames", [])
-        if item.get_closest_marker("podnet_leakcheck") and "leakcheck" not in names:
-            names.append("leakcheck")
-        try:
-            features.check(marked(item, "podnet_requires"))
-            list(map(Fault.parse, marked(item, "podnet_fault")))
-        except PodnetError as exc:
-            raise pytest.UsageError(f"{item.nodeid}: {exc}") from exc
-        if item.get_closest_marker("podnet_requires") and _NEEDS_ROOT not in names:
-            names.append(_NEEDS_ROOT)
+        for marker, fixture in _SEEN_TO_BY.items():
+            if item.get_closest_marker(marker) and fixture not in names:
+                names.append(fixture)
+        if _SEEN_TO_BY["podnet_requires"] in names or item.get_closest_marker("podnet_fault"):
+            _check_markers(item)
+
+
+def _check_markers(item: pytest.Item) -> None:
+    from podnet.rig import features
+    from podnet.rig.faults import Fault
+
+    try:
+        features.check(marked(item, "podnet_requires"))
+        list(map(Fault.parse, marked(item, "podnet_fault")))
+    except PodnetError as exc:
+        raise pytest.UsageError(f"{item.nodeid}: {exc}") from exc
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -148,7 +163,10 @@ def pytest_runtest_makereport(
     """Tell of a test what its plugins were asked and said; keep what it left, if that is asked for."""
     report = yield
     failed = report.failed and call.excinfo is not None
-    if failed or (report.when == "call" and item.config.getoption("podnet_explain")):
+    explained = report.when == "call" and item.config.getoption("podnet_explain")
+    if explained or (failed and any(trial.of_test(item))):
+        from podnet.pytest_plugin import failures
+
         report.sections.extend(failures.sections(item, report, failed=failed))
     return report
 
@@ -166,5 +184,5 @@ class Teller:
         if printer is None or not report.passed:
             return
         for title, text in report.sections:
-            if title.startswith(failures.TITLE):
+            if title.startswith(TITLE):
                 printer.write_line(f"\n{report.nodeid}: {title}\n{text}")

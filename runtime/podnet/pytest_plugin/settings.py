@@ -7,6 +7,9 @@ from typing import NoReturn
 
 import pytest
 
+#: What a section of a report begins with that is podnet's.
+TITLE = "podnet: "
+
 
 def marked(item: pytest.Item, name: str) -> list[str]:
     """Return the arguments of all markers of that name, the module's first."""

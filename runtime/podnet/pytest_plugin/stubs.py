@@ -1,10 +1,8 @@
-"""Fixtures: plugins that answer as they are told, where callers find them first."""
+"""Plugins that answer as they are told, where callers find them first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from podnet.testing import calls
 from podnet.testing import stub_plugin as write_stub
@@ -57,14 +55,6 @@ class Stubs:
         return calls(self.directory, name)
 
 
-@pytest.fixture
-def stub_plugin(tmp_path: Path) -> Stubs:
-    """Write plugins that answer as they are told: `stub_plugin("mock", status=1)`."""
-    directory = tmp_path / "stubs"
-    directory.mkdir()
-    return Stubs(directory)
-
-
 @dataclass(slots=True)
 class StubIpam:
     """Writes an IPAM plugin that gives the addresses it is told to.
@@ -100,12 +90,3 @@ class StubIpam:
     def calls(self, name: str = "stub-ipam") -> list[tuple[dict[str, str], object]]:
         """Return what it was asked so far: (environment, stdin) of each call."""
         return self.stubs.calls(name)
-
-
-@pytest.fixture
-def stub_ipam(stub_plugin: Stubs) -> StubIpam:
-    """Write an IPAM plugin that gives what it is told to, and return what names it.
-
-    Like `{"ipam": stub_ipam("10.1.0.9/24")}`.
-    """
-    return StubIpam(stub_plugin)

@@ -6,13 +6,15 @@ scopes.  Decides nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
-from podnet.execute import Outcome
-from podnet.kernel.capture import Capture
-from podnet.node import Node
-from podnet.rig.caller import Caller
+if TYPE_CHECKING:
+    from podnet.execute import Outcome
+    from podnet.kernel.capture import Capture
+    from podnet.node import Node
+    from podnet.rig.caller import Caller
 
 
 @dataclass(slots=True)
@@ -25,17 +27,17 @@ class Trial:
         told: How many invocations were told already.
     """
 
-    nodes: dict[Node, Capture | None] = field(default_factory=dict)
-    callers: list[Caller] = field(default_factory=list)
+    nodes: "dict[Node, Capture | None]" = field(default_factory=dict)
+    callers: "list[Caller]" = field(default_factory=list)
     told: int = 0
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> "list[Outcome]":
         """Return every invocation, in the order in which they began."""
         listed = {id(outcomes): outcomes for one in self.callers if (outcomes := one.outcomes)}
         found = [outcome for outcomes in listed.values() for outcome in outcomes]
         return sorted(found, key=lambda outcome: outcome.started)
 
-    def untold(self) -> list[Outcome]:
+    def untold(self) -> "list[Outcome]":
         """Return the invocations since the last time."""
         found = self.outcomes()
         before, self.told = self.told, len(found)
