@@ -333,12 +333,15 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-repository"
 
 def _pytest(user: User, directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Run pytest as the user, in *directory*."""
+    kept = {k: v for k, v in user.podnet.environment.items() if k not in {"USER", "LOGNAME"}}
+    own = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(user.home)}
+    environment = kept | _as(user) | own
     done: subprocess.CompletedProcess[str] = user.podnet.node.run(
         subprocess.run,
         [*_become(), sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
         capture_output=True,
         text=True,
-        env=user.podnet.environment | _as(user) | {"PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment,
         cwd=directory,
         check=False,
         timeout=_PATIENCE,
@@ -354,6 +357,7 @@ def test_the_tests_of_the_example_pass_without_root(user, workers):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+    assert (user.home / f"pytest-of-user-{USER}").is_dir()
 
 
 def test_pytest_becomes_root_only_when_a_test_wants_a_node(user):
