@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from podnet.cni.errors import CniError
 from podnet.errors import MissingError, PodnetError
-from podnet.kernel.monitor import ANY_LINK, Monitor
+from podnet.kernel.monitor import ANY_LINK, Monitor, News
 from podnet.kernel.netlink import Netlink
 from podnet_manager import acquire, bird, netconf, node, subnet_env
 from podnet_manager.acquire import Claimant
@@ -27,7 +27,7 @@ from podnet_manager.pace import Pace
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
 from podnet_manager.store import CompactedError, Store, StoreError
-from podnet_manager.tenure import Deaf, Event, Known, News, Settings, StoreIsOut, Tenure
+from podnet_manager.tenure import Deaf, Event, Known, Settings, StoreIsOut, Tenure
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 5.0
 # A lease that was held for so long was no failure; one that is lost sooner may be fought for.
@@ -97,7 +97,7 @@ class Manager:
             if text is None:
                 raise StoreError("there is no network configuration in the lease store yet")
             conf = netconf.parse(text)
-            with Netlink() as netlink, Monitor() as monitor:
+            with Netlink() as netlink, Monitor(mute=netlink.port) as monitor:
                 prepared = node.prepare(netlink, conf, self._settings.choices)
                 lease = self._acquire(store, conf, prepared)
                 self._log.say("lease", lease=lease, revision=lease.revision)
@@ -147,8 +147,8 @@ class Manager:
             self._events.put(Deaf(f"the {name} cannot be listened to: {exc!r}"))
 
     def _watch_kernel(self, monitor: Monitor) -> None:
-        while links := monitor.wait():
-            self._events.put(News(links))
+        while news := monitor.wait():
+            self._events.put(news)
 
     def _watch_bird(self, over: Bell) -> None:
         """Have BIRD started again when it ends."""

@@ -66,7 +66,12 @@ class Prepared:
     @property
     def links(self) -> frozenset[int]:
         """The links on which a change matters."""
-        return frozenset({self.uplink.index, *(v.index for v in self.vteps.values())})
+        return frozenset({self.uplink.index}) | self.devices
+
+    @property
+    def devices(self) -> frozenset[int]:
+        """The links that are ours, and everything on them."""
+        return frozenset(one.index for one in self.vteps.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +232,11 @@ def follow(
     entries, skipped = _desired(conf, prepared, news)
     change = placed.replace(entries)
     return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped, placed)
+
+
+def mend(netlink: Netlink, placed: Placed, change: Difference) -> Outcome:
+    """Undo what somebody else has done to some entries, without a look at the others."""
+    return Outcome(change, reconcile.apply(netlink, change), [], placed)
 
 
 def _desired(

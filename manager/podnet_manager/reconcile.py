@@ -4,7 +4,7 @@ Whatever anybody broke, added or left behind is found here: at the start, on eve
 now and then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from podnet.kernel import neighbours, routes
@@ -33,12 +33,22 @@ class Difference:
 def difference(desired: Iterable[Entry], actual: Iterable[Entry]) -> Difference:
     """Compare; what only changes is set, and not removed before."""
     wanted, there = frozenset(desired), frozenset(actual)
-    keys = {_key(entry) for entry in wanted}
-    gone = frozenset(entry for entry in there - wanted if _key(entry) not in keys)
+    keys = {key(entry) for entry in wanted}
+    gone = frozenset(entry for entry in there - wanted if key(entry) not in keys)
     return Difference(gone, wanted - there)
 
 
-def _key(entry: Entry) -> tuple[object, ...]:
+def is_ours(entry: Entry, devices: Collection[int]) -> bool:
+    """Tell whether nobody but us sets such an entry, with *devices* being ours."""
+    match entry:
+        case Route():
+            by_kernel = entry.protocol == routes.PROTOCOL_KERNEL
+            return not by_kernel and (entry.protocol == PROTOCOL or entry.oif in devices)
+        case Neighbour() | Forwarding():
+            return entry.index in devices
+
+
+def key(entry: Entry) -> tuple[object, ...]:
     """Return what the kernel keeps one entry of."""
     match entry:
         case Route():
@@ -62,9 +72,8 @@ def actual(netlink: Netlink, devices: Iterable[int], desired: Iterable[Entry]) -
     found = set[Entry]()
     for family in _FAMILIES:
         for route in routes.every(netlink, family):
-            if route.protocol == routes.PROTOCOL_KERNEL:
-                continue
-            if route.protocol == PROTOCOL or route.oif in ours or route.dst in destinations:
+            in_the_way = route.dst in destinations and route.protocol != routes.PROTOCOL_KERNEL
+            if in_the_way or is_ours(route, ours):
                 found.add(route)
         for device in ours:
             found.update(neighbours.of(netlink, device, family))

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from podnet.errors import PodnetError
-from podnet.kernel.monitor import ANY_LINK
+from podnet.kernel.monitor import ANY_LINK, News
 from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
 from podnet_manager.clock import Clock
@@ -23,6 +23,7 @@ from podnet_manager.netconf import Bgp, NetConf
 from podnet_manager.node import Choices, Prepared
 from podnet_manager.peers import Peers
 from podnet_manager.placed import Placed
+from podnet_manager.reconcile import Difference
 from podnet_manager.status import Status
 from podnet_manager.store import DAY, Changes, Snapshot, Store, StoreError
 from podnet_manager.subnet_env import SubnetEnv
@@ -59,13 +60,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """The kernel says that something has changed on these links."""
-
-    links: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
 class StoreIsOut:
     """The store did not answer."""
 
@@ -83,8 +77,8 @@ class _Reason(IntEnum):
     """Why something is to be done, and how much; the greater includes the smaller."""
 
     NONE = 0
-    LEASES = 1
-    KERNEL = 2
+    SOME_ENTRIES = 1
+    WHOLE_KERNEL = 2
 
 
 Event = Snapshot | Changes | News | StoreIsOut | Deaf | None
@@ -128,6 +122,7 @@ class Tenure:
         self._prepared: Prepared | None = None
         self._placed: Placed | None = None
         self._news = set[Subnets]()
+        self._harm = list[Difference]()
         self._skipped = list[Skipped]()
         self._written: SubnetEnv | None = None
         self._is_converging = False
@@ -147,8 +142,8 @@ class Tenure:
             if not self._holds():
                 return
             is_due = next_look <= time.monotonic()
-            reason = _Reason.KERNEL if is_due else max(reasons, default=_Reason.NONE)
-            if reason is _Reason.LEASES and self._follow():
+            reason = _Reason.WHOLE_KERNEL if is_due else max(reasons, default=_Reason.NONE)
+            if reason is _Reason.SOME_ENTRIES and self._follow():
                 continue
             if reason:
                 if self._is_known and not self._look(rules=is_due or self._written is None):
@@ -161,14 +156,15 @@ class Tenure:
         match event:
             case Snapshot(_, leases):
                 first, self._is_known = not self._is_known, True
-                return _Reason.KERNEL if self._peers.replace(leases) or first else _Reason.NONE
+                return (
+                    _Reason.WHOLE_KERNEL if self._peers.replace(leases) or first else _Reason.NONE
+                )
             case Changes(_, changes):
                 news = [change.subnets for change in changes if self._peers.change(change)]
                 self._news.update(news)
-                return _Reason.LEASES if news else _Reason.NONE
-            case News(links):
-                mine = links & (self._links | {ANY_LINK})
-                return _Reason.KERNEL if mine else _Reason.NONE
+                return _Reason.SOME_ENTRIES if news else _Reason.NONE
+            case News():
+                return self._hears(event)
             case StoreIsOut(reason):
                 self._status.count("store_failures_total")
                 self._peers.store_was_out()
@@ -178,6 +174,17 @@ class Tenure:
             case None:
                 pass
         return _Reason.NONE
+
+    def _hears(self, news: News) -> _Reason:
+        """Take note of what the kernel says; tell what it is a reason for."""
+        if news.links & (self._links | {ANY_LINK}):
+            return _Reason.WHOLE_KERNEL
+        devices = self._prepared.devices if self._prepared else frozenset()
+        harm = self._placed.mend(news.there, news.gone, devices) if self._placed else None
+        if not harm:
+            return _Reason.NONE
+        self._harm.append(harm)
+        return _Reason.SOME_ENTRIES
 
     def _holds(self) -> bool:
         """Tell whether the lease is still ours, as far as the store has told."""
@@ -238,16 +245,21 @@ class Tenure:
         if own in self._news or self._peers.are_lingering:
             return False
         news = {subnets: self._peers.lease(subnets) for subnets in self._news}
+        outcomes = [node.mend(self._netlink, self._placed, change) for change in self._harm]
         self._news.clear()
-        outcome = node.follow(self._netlink, self._conf, self._prepared, self._placed, news)
-        if outcome.refused or outcome.skipped:
-            return False
-        self._report(outcome, self._peers.count(own))
-        return True
+        self._harm.clear()
+        if news:
+            outcomes.append(
+                node.follow(self._netlink, self._conf, self._prepared, self._placed, news)
+            )
+        for outcome in outcomes:
+            self._report(outcome, self._peers.count(own))
+        return not any(outcome.refused or outcome.skipped for outcome in outcomes)
 
     def _look(self, *, rules: bool) -> bool:
         """Compare the kernel with the leases; false when the lease is lost."""
         self._news.clear()
+        self._harm.clear()
         prepared = node.prepare(self._netlink, self._conf, self._settings.choices)
         self._links = prepared.links
         if prepared.attributes != self._lease.attributes and not self._republish(prepared):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from pyroute2 import IPRoute
 
 from podnet.kernel import addresses, links, neighbours, routes, vxlan
 from podnet.kernel.links import Link
-from podnet.kernel.monitor import Monitor
+from podnet.kernel.monitor import Monitor, News
 from podnet.kernel.neighbours import Entry, Forwarding, Neighbour
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.routes import Route
@@ -171,23 +172,61 @@ def test_an_onlink_route_is_read_as_it_was_set(node: Node) -> None:
     in_node(node, check)
 
 
-def test_the_monitor_names_the_link_that_lost_something(node: Node) -> None:
+def test_the_monitor_says_what_is_set_and_gone_and_which_links_changed(node: Node) -> None:
     def check(netlink: Netlink, uplink: Link) -> None:
         index = tunnel(netlink, uplink).index
         route = Route(
             dst=ip_network("10.5.1.0/24"), gw=ip_address("10.5.1.0"), oif=index, onlink=True
         )
         entry = Neighbour(index, ip_address("10.5.1.0"), MAC)
-        losses: list[Callable[[], object]] = [
-            lambda: netlink.batch([routes.deleting(route)]),
-            lambda: netlink.batch([neighbours.deleting(entry)]),
-            lambda: links.delete(netlink, "vx"),
+        nameless = replace(entry, mac="")
+        behind = Forwarding(index, MAC, ip_address("192.0.2.7"))
+        steps: list[tuple[Callable[[], object], News]] = [
+            (lambda: netlink.batch([neighbours.setting(entry)]), News(there=(entry,))),
+            (lambda: netlink.batch([neighbours.setting(behind)]), News(there=(behind,))),
+            (lambda: netlink.batch([routes.replacing(route)]), News(there=(route,))),
+            (lambda: netlink.batch([routes.deleting(route)]), News(gone=frozenset({route}))),
+            (lambda: netlink.batch([neighbours.deleting(entry)]), News(gone=frozenset({nameless}))),
+            (lambda: netlink.batch([neighbours.deleting(behind)]), News(gone=frozenset({behind}))),
+            (lambda: links.set_mtu(netlink, index, 1400), News(links=frozenset({index}))),
         ]
-        netlink.batch([neighbours.setting(entry), routes.replacing(route)])
-        for loss in losses:
+        for act, news in steps:
             with Monitor() as monitor:
-                loss()
-                assert index in monitor.wait()
+                act()
+                assert monitor.wait() == news
+        with Monitor() as monitor:
+            addresses.add(netlink, index, ip_interface("10.5.2.0/32"))
+            assert monitor.wait().links == {index}
+            links.delete(netlink, "vx")
+            assert index in monitor.wait().links
+
+    in_node(node, check)
+
+
+def test_of_what_was_set_and_removed_the_last_word_counts(node: Node) -> None:
+    def check(netlink: Netlink, uplink: Link) -> None:
+        index = tunnel(netlink, uplink).index
+        one = Neighbour(index, ip_address("10.5.1.0"), MAC)
+        other, nameless = Neighbour(index, ip_address("10.5.2.0"), MAC), replace(one, mac="")
+        with Monitor() as monitor:
+            netlink.batch([neighbours.setting(one), neighbours.setting(other)])
+            netlink.batch([neighbours.deleting(one), neighbours.setting(other)])
+            assert monitor.wait() == News(there=(other,), gone=frozenset({nameless}))
+
+    in_node(node, check)
+
+
+def test_a_monitor_does_not_hear_what_its_own_do_to_routes(node: Node) -> None:
+    def check(netlink: Netlink, uplink: Link) -> None:
+        index = tunnel(netlink, uplink).index
+        ours, theirs = (
+            Route(dst=ip_network(text), gw=ip_address("10.5.1.0"), oif=index, onlink=True)
+            for text in ("10.5.1.0/24", "10.5.2.0/24")
+        )
+        with Monitor(mute=netlink.port) as monitor, Netlink() as another:
+            netlink.batch([routes.replacing(ours)])
+            another.batch([routes.replacing(theirs)])
+            assert monitor.wait() == News(there=(theirs,))
 
     in_node(node, check)
 
@@ -196,6 +235,6 @@ def test_a_monitor_can_be_stopped_from_another_thread(node: Node) -> None:
     def check() -> None:
         with Monitor() as monitor:
             threading.Timer(0.05, monitor.stop).start()
-            assert monitor.wait() == frozenset()
+            assert monitor.wait() == News()
 
     node.run(check)

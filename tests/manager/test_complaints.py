@@ -418,3 +418,55 @@ def test_a_client_that_asks_nothing_keeps_nobody_waiting(rack, until) -> None:
         silent.connect(f"{one.directory}/health.sock")
 
         assert one.ask("/healthz") == (200, "alive\n")
+
+
+# -- what a change costs
+
+
+def counted(machine: Any, metric: str) -> int:
+    """Return a metric."""
+    lines = dict(line.rsplit(" ", 1) for line in machine.ask("/metrics")[1].splitlines())
+    return int(lines[f"podnet_manager_{metric}"])
+
+
+def test_a_change_costs_a_message_an_entry_and_no_look_at_the_others(rack, until) -> None:
+    """Flannel's host-gw lists all routes three times for each peer."""
+    one, two = rack.up(2, VXLAN, "--resync", "100")
+    [(subnet, via)] = one.routes().items()
+    before = one.overlay()
+    one.sh("ip route add 198.51.100.0/24 via 10.99.0.5 dev eth0")  # somebody's, and it stays
+    looks, messages = counted(one, "reconciliations_total"), counted(one, "netlink_messages_total")
+
+    def costs(entries: int) -> bool:
+        """Tell whether that many entries were asked for, and acknowledged."""
+        nonlocal messages
+        now = counted(one, "netlink_messages_total")
+        if now != messages + 2 * entries:
+            return False
+        messages = now
+        return True
+
+    for harm in (
+        f"ip route del {subnet}",
+        f"ip route replace {subnet} via 10.99.0.77 dev eth0",
+        f"ip neigh replace {subnet.split('/')[0]} lladdr 02:00:00:00:00:07 nud permanent dev flannel.1",
+        f"ip neigh del {subnet.split('/')[0]} dev flannel.1",
+        f"bridge fdb del {two.mac('flannel.1')} dev flannel.1",
+        "ip route add 10.5.250.0/24 via 10.99.0.77 dev eth0 proto 109",
+    ):
+        one.sh(harm)
+        until(lambda: one.routes() == {subnet: via} and one.overlay() == before, harm)
+        until(lambda: costs(1), "it cost one message")
+
+    peer = Subnets.of((ip_network("10.5.77.0/24"),))
+    data = {"VNI": 1, "VtepMAC": "02:00:00:00:00:77"}
+    attributes = Attributes(public_ip=IPv4Address("10.99.0.77"), backend_type="vxlan", data=data)
+    with closing(SqliteStore(rack.store, holder="another")) as store:
+        lease = store.create(peer, attributes, ttl=1000)
+        assert lease is not None
+        until(lambda: "10.5.77.0/24" in one.routes() and costs(3), "a peer costs three")
+        store.delete(lease)
+    until(lambda: one.overlay() == before and costs(3), "its leaving costs three")
+    assert counted(one, "reconciliations_total") == looks
+    assert "198.51.100.0/24" in one.sh("ip route")
+    assert two.is_ready()

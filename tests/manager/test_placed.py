@@ -2,11 +2,15 @@
 
 from ipaddress import ip_address, ip_network
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from podnet.kernel.neighbours import Forwarding, Neighbour
-from podnet.kernel.routes import Route
+from podnet.kernel.routes import PROTOCOL_KERNEL, Route
+from podnet_manager.desired import PROTOCOL, Entry
 from podnet_manager.lease import Subnets
 from podnet_manager.placed import Placed
-from podnet_manager.reconcile import Difference
+from podnet_manager.reconcile import Difference, key
 
 A = Subnets.of((ip_network("10.5.1.0/24"),))
 B = Subnets.of((ip_network("10.5.2.0/24"),))
@@ -53,3 +57,58 @@ def test_what_moves_from_one_lease_to_another_is_left_alone() -> None:
     placed = Placed({A: {ROUTE, SHARED}})
 
     assert placed.replace({A: {ROUTE}, B: {SHARED, OTHER}}) == _change(put={OTHER})
+
+
+def test_what_somebody_removed_is_set_again_if_it_is_needed() -> None:
+    placed = Placed({A: {ROUTE, NEIGHBOUR}})
+
+    assert placed.mend((), {ROUTE, OTHER}, {3}) == _change(put={ROUTE})
+    nameless = Neighbour(3, NEIGHBOUR.address, "")
+    assert placed.mend((), {nameless}, {3}) == _change(put={NEIGHBOUR})
+
+
+def test_what_somebody_set_in_the_place_of_ours_is_replaced() -> None:
+    placed = Placed({A: {ROUTE, NEIGHBOUR}})
+    theirs = Route(dst=ROUTE.dst, oif=9)
+    wrong = Neighbour(3, NEIGHBOUR.address, "02:00:00:00:00:99")
+
+    assert placed.mend([theirs, wrong], (), {3}) == _change(put={ROUTE, NEIGHBOUR})
+
+
+def test_what_looks_like_ours_and_is_not_needed_is_removed_and_other_things_stay() -> None:
+    placed = Placed({A: {ROUTE}})
+    marked = Route(dst=OTHER.dst, oif=9, protocol=PROTOCOL)
+    on_device = Forwarding(3, "02:00:00:00:00:99", ip_address("192.0.2.9"))
+    by_kernel = Route(dst=ip_network("10.5.9.0/24"), oif=3, protocol=PROTOCOL_KERNEL)
+    foreign = Route(dst=ip_network("192.0.2.0/24"), oif=9)
+
+    change = placed.mend([marked, on_device, by_kernel, foreign, ROUTE], (), {3})
+
+    assert change == _change(remove={marked, on_device})
+
+
+ENTRIES = st.sets(
+    st.one_of(
+        st.builds(lambda n: Route(dst=ip_network(f"10.5.{n}.0/24"), oif=3), st.integers(0, 3)),
+        st.builds(
+            lambda n, m: Forwarding(3, f"02:00:00:00:00:0{n}", ip_address(f"192.0.2.{m}")),
+            st.integers(0, 2),
+            st.integers(1, 2),
+        ),
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([A, B]), ENTRIES, max_size=2), max_size=6))
+def test_whatever_the_news_every_entry_that_is_needed_is_there_and_no_other_key(news) -> None:
+    """A kernel that holds one entry of each key, and is told of the differences only."""
+    placed, kernel = Placed({}), dict[object, Entry]()
+    for entries in news:
+        change = placed.replace(entries)
+        for entry in change.remove:
+            if kernel.get(key(entry)) == entry:
+                del kernel[key(entry)]
+        kernel |= {key(entry): entry for entry in change.put}
+
+    assert kernel.keys() == {key(entry) for entry in placed.every()}

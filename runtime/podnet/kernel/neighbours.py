@@ -67,32 +67,35 @@ def deleting(entry: Entry) -> Request:
 def of(netlink: Netlink, index: int, family: int) -> list[Neighbour]:
     """Return the permanent neighbours on a link, of family 4 or 6."""
     body = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, 0) + u32(_NDA_IFINDEX, index)
-    found = []
-    for message in netlink.dump(_RTM_GETNEIGH, body, what="neighbours"):
-        link, state, said = _said(message)
-        if link == index and state & _NUD_PERMANENT and _NDA_DST in said:
-            mac = said.get(_NDA_LLADDR, b"").hex(":")
-            found.append(Neighbour(index, ip_address(said[_NDA_DST]), mac))
-    return found
+    found = map(read, netlink.dump(_RTM_GETNEIGH, body, what="neighbours"))
+    return [one for one in found if isinstance(one, Neighbour) and one.index == index]
 
 
 def forwarding_of(netlink: Netlink, index: int) -> list[Forwarding]:
     """Return the entries of a vxlan link that somebody set."""
     # The kernel takes an FDB's link from a link's header; of no other dump.
     body = _MESSAGE.pack(socket.AF_BRIDGE, index, 0, 0, 0)
-    found = []
-    for message in netlink.dump(_RTM_GETNEIGH, body, what="forwarding entries"):
-        link, state, said = _said(message)
-        mac = said.get(_NDA_LLADDR, b"").hex(":")
-        lasting = state & (_NUD_PERMANENT | _NUD_NOARP)
-        if link == index and lasting and _NDA_DST in said and mac != _NO_MAC:
-            found.append(Forwarding(index, mac, ip_address(said[_NDA_DST])))
-    return found
+    found = map(read, netlink.dump(_RTM_GETNEIGH, body, what="forwarding entries"))
+    return [one for one in found if isinstance(one, Forwarding) and one.index == index]
 
 
-def _said(message: Message) -> tuple[int, int, dict[int, bytes]]:
-    _, index, state, _, _ = _MESSAGE.unpack_from(message.payload)
-    return index, state, dict(attributes(message.payload, _MESSAGE.size))
+def read(message: Message) -> Entry | None:
+    """Read an entry that the kernel speaks of; ``None``: it is not there for good.
+
+    Of a neighbour that is gone it does not say what it was: any that has been will do, and its
+    hardware address may be missing.
+    """
+    family, index, state, _, _ = _MESSAGE.unpack_from(message.payload)
+    is_forwarding, is_gone = family == socket.AF_BRIDGE, message.kind == _RTM_DELNEIGH
+    if not (is_gone or state & (_NUD_PERMANENT | (_NUD_NOARP if is_forwarding else 0))):
+        return None
+    said = attributes(message.payload, _MESSAGE.size)
+    if _NDA_DST not in said:
+        return None
+    address, mac = ip_address(said[_NDA_DST]), said.get(_NDA_LLADDR, b"").hex(":")
+    if not is_forwarding:
+        return Neighbour(index, address, mac)
+    return Forwarding(index, mac, address) if mac != _NO_MAC else None
 
 
 def _body(entry: Entry) -> bytes:

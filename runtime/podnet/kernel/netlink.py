@@ -159,6 +159,12 @@ class Netlink:
     ) -> None:
         self.close()
 
+    @property
+    def port(self) -> int:
+        """What the kernel knows the socket by; its news say which one made them."""
+        name: tuple[int, int] = self._socket.getsockname()
+        return name[0]
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

@@ -116,7 +116,7 @@ def every(netlink: Netlink, family: int, *, protocol: int = 0) -> list[Route]:
     """
     head = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, MAIN_TABLE, protocol, 0, _RTN_UNICAST, 0)
     messages = netlink.dump(_RTM_GETROUTE, head, what="routes")
-    found = [route for message in messages if (route := _route(message))]
+    found = [route for message in messages if (route := read(message))]
     return [r for r in found if r.table == MAIN_TABLE and protocol in {0, r.protocol}]
 
 
@@ -124,7 +124,7 @@ def of(netlink: Netlink, index: int, family: int) -> list[Route]:
     """Return the unicast routes of all tables that leave by one link, of family 4 or 6."""
     head = _MESSAGE.pack(_FAMILIES[family], 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
     messages = netlink.dump(_RTM_GETROUTE, head + u32(_RTA_OIF, index), what="routes")
-    return [route for message in messages if (route := _route(message)) and route.oif == index]
+    return [route for message in messages if (route := read(message)) and route.oif == index]
 
 
 def default_link(netlink: Netlink) -> int:
@@ -132,7 +132,7 @@ def default_link(netlink: Netlink) -> int:
     for family in _FAMILIES.values():
         head = _MESSAGE.pack(family, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
         for message in netlink.dump(_RTM_GETROUTE, head, what="routes"):
-            route = _route(message)
+            route = read(message)
             if route and route.dst.prefixlen == 0 and route.table == MAIN_TABLE:
                 return route.oif or _first_hop(message)
     return 0
@@ -180,7 +180,8 @@ def _body(route: Route) -> bytes:
     return body + (nested(_RTA_METRICS, *packed) if packed else b"")
 
 
-def _route(message: Message) -> Route | None:
+def read(message: Message) -> Route | None:
+    """Read a route that the kernel speaks of; ``None``: not a unicast route, or one of its cache."""
     family, prefix, _, _, table, protocol, scope, kind, flags = _MESSAGE.unpack_from(
         message.payload
     )
