@@ -3,7 +3,9 @@
 JSON is a dialect of YAML, whose reader keeps the places; but for tabs.
 """
 
+import json
 from collections.abc import Mapping
+from typing import NoReturn
 
 import yaml
 
@@ -12,6 +14,61 @@ Where = tuple[str | int, ...]
 #: Line and column, from 1.
 Place = tuple[int, int]
 TWICE = "twice"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that says what JSON can: keys are texts, and there are no dates, bytes or sets."""
+
+    # Everything that a plain word may mean, but for a date.
+    yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own way
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002  PyYAML's signature
+    ) -> dict[object, object]:
+        """Make a mapping.
+
+        Raises:
+            yaml.YAMLError: A key is no text.
+        """
+        for key, _ in node.value:
+            if key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
+                problem = f"the key {getattr(key, 'value', '')} is no text: put it in quotes"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        made: dict[object, object] = super().construct_mapping(node, deep)
+        return made
+
+    def refuse(self, node: yaml.Node) -> NoReturn:
+        """Refuse a value that JSON has not.
+
+        Raises:
+            yaml.YAMLError: Always.
+        """
+        kind = node.tag.rpartition(":")[2]
+        problem = f"JSON has no value of the kind {kind}"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+for _kind in ("binary", "timestamp", "set", "omap", "pairs"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.refuse)
+
+
+def load(text: str) -> object:
+    """Return the value of a YAML or JSON document, in which there is only what JSON has.
+
+    Raises:
+        yaml.YAMLError: It is neither, or says more.
+    """
+    value = yaml.load(text.replace("\t", " "), Loader=_Loader)  # noqa: S506  a safe one
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as exc:
+        raise yaml.YAMLError(f"it holds itself, or a number that JSON has not: {exc}") from None
+    return value
 
 
 def of(text: str) -> Mapping[Where, Place]:

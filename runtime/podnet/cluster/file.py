@@ -42,7 +42,7 @@ def read(path: Path) -> Scenario:
     """
     try:
         text = path.read_text()
-        value, places = yaml.safe_load(text), positions.of(text)
+        value, places = positions.load(text), positions.of(text)
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -51,7 +51,7 @@ def read(path: Path) -> Scenario:
         raise UsageError(_broken(path, exc)) from exc
     problems = [*_repeated(places), *_wrong(value if value is not None else {})]
     if not problems:
-        reader = _Reader(path, value or {})
+        reader = _Reader(path, Fields.of(value or {}).values)
         scenario, problems = reader.scenario(), reader.problems
         if not problems:
             return scenario

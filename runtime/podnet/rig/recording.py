@@ -146,11 +146,21 @@ class Recording:
 
 
 def _is_delegated(call: Recorded, calls: Iterable[Recorded]) -> bool:
+    """Tell whether a call was a plugin's.
+
+    Its parent says so; where a plugin has a helper call, that a runtime asks one thing of a
+    container at a time does.
+    """
     return any(
-        other.pid == call.parent
-        and other.time <= call.time <= other.time + other.milliseconds / 1000
+        (other.pid == call.parent or (other.verb, other.container) == (call.verb, call.container))
         for other in calls
+        if other is not call and _encloses(other, call)
     )
+
+
+def _encloses(outer: Recorded, inner: Recorded) -> bool:
+    ends = [call.time + call.milliseconds / 1000 for call in (outer, inner)]
+    return outer.time < inner.time and ends[1] < ends[0]
 
 
 def read(path: Path) -> Recording:

@@ -102,7 +102,7 @@ def load(path: Path) -> Scenario:
     """
     try:
         text = path.read_text()
-        value, places = yaml.safe_load(text), positions.of(text)
+        value, places = positions.load(text), positions.of(text)
     except (OSError, UnicodeDecodeError) as exc:
         raise ScenarioError(f"cannot read the scenario {path}: {exc}") from exc
     except yaml.YAMLError as exc:
@@ -111,7 +111,7 @@ def load(path: Path) -> Scenario:
     mistakes = [f"{reader.at(p.where)}: {p.message}{_hint(p)}" for p in _mistakes(value)]
     if mistakes:
         raise ScenarioError("\n".join(mistakes))
-    return reader.scenario(Fields(value))
+    return reader.scenario(Fields.of(value))
 
 
 def _mistakes(value: object) -> Iterator[shapes.Problem]:
