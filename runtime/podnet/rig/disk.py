@@ -1,4 +1,4 @@
-"""Files below state directories, and the locks that are held on them, as facts.
+"""Files below state directories, as facts.
 
 A lease or a stamp is short and worth reading; of a longer file a digest tells that it is another
 one.  Times are no facts.  Follows no link, and opens only what is a plain file.
@@ -7,7 +7,7 @@ one.  Times are no facts.  Follows no link, and opens only what is a plain file.
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,20 +72,3 @@ def _content(path: str, size: int) -> str:
     if len(content) <= _SHOWN and content.isascii() and b"\0" not in content:
         return content.decode()
     return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def locks(inodes: Mapping[tuple[int, int], str]) -> Iterator[Fact]:
-    """Yield the locks that somebody holds.
-
-    Args:
-        inodes: Device and inode of each file that counts, and its path.
-    """
-    for line in Path("/proc/locks").read_text().splitlines():
-        words = line.split()
-        if "->" in words:  # somebody waits for it
-            continue
-        _, kind, _, how, _, place, *_ = words
-        major, minor, inode = place.split(":")
-        path = inodes.get((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
-        if path:
-            yield Fact("lock", f"{kind.lower()} {how.lower()} {path}")

@@ -6,25 +6,21 @@ locks that are held on them.  Knows nothing of plugins, and does not judge.  Loo
 nothing, and costs a few milliseconds for the Node and for each namespace.
 """
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from podnet.kernel import namespaces, snapshot, worlds
+from podnet.kernel import namespaces, snapshot
 from podnet.kernel.facts import Fact, numbered
 from podnet.node import Node
-from podnet.rig import disk
+from podnet.rig import disk, running
 
 Picture = frozenset[Fact]
 #: Where facts are that are the Node's own, and no other namespace's.
 NODE = "node"
 
 _MOUNTS = "/proc/thread-self/mountinfo"
-_OWN_UTS = "/proc/thread-self/ns/uts"
 _OCTAL = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
-_INIT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,33 +145,6 @@ def _things(
         elif not disk.is_below(point, frame.ignored):
             yield Fact("mount", f"{kind} {point}")
     files = disk.files(frame.directories, (*frame.ignored, *pins))
-    inodes = {(status.st_dev, status.st_ino): path for path, status in files.items()}
-    for path in pins:
-        with suppress(OSError):  # it went just now
-            inodes[namespaces.identity(path)] = path
     yield from disk.facts(files)
-    yield from disk.locks(inodes)
     if frame.processes:
-        yield from _processes()
-
-
-def _processes() -> Iterator[Fact]:
-    """Yield the processes of this Node that are not ours.
-
-    What a plugin leaves running has lost its parent; our children, and theirs, are podnet's own.
-    """
-    own, found = os.getpid(), dict[int, tuple[int, str]]()
-    for pid in worlds.processes(namespaces.identity(_OWN_UTS)):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            found[pid] = parent, " ".join(words).strip()
-    for pid, (_, command) in found.items():
-        if own == _INIT or not _descends(pid, own, found):
-            yield Fact("process", f"{command} (pid {pid})")
-
-
-def _descends(pid: int, ancestor: int, found: Mapping[int, tuple[int, str]]) -> bool:
-    while pid in found and pid != ancestor:
-        pid, _ = found[pid]
-    return pid == ancestor
+        yield from running.facts()
