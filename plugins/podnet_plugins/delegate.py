@@ -10,6 +10,7 @@ is longer than all of its work.  But for noop, which may be told to crash.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -86,7 +87,14 @@ def add(call: Call, config: Mapping[str, object] | None = None) -> Result:
         CniError: It failed, or an IPAM plugin assigned none.
     """
     plugin, asked = _delegate(call, config)
-    result = Result.from_wire(run(asked, Verb.ADD, plugin), default_version=call.cni_version)
+    try:
+        answer = run(asked, Verb.ADD, plugin)
+    except CniError:
+        # It may have come half way (SPEC section 4); why it failed is what counts.
+        with suppress(CniError):
+            run(asked, Verb.DEL, plugin)
+        raise
+    result = Result.from_wire(answer, default_version=call.cni_version)
     if config is None and not result.ips:
         raise CniError("IPAM plugin returned missing IP config")
     return result

@@ -5,7 +5,6 @@ knows it) nobody else sees it: in a namespace that is made for that.  So a name 
 taken at either end is no obstacle on the way, and no step can be half done.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -61,9 +60,9 @@ def bring_home(call: Call) -> None:
     What is gone already is no error, and what was not moved here by name stays.
 
     Raises:
-        CniError: CNI_NETNS is no namespace, or the device's name is taken on the host.
+        CniError: The device's name is taken on the host.
     """
-    if call.netns and os.path.lexists(call.netns):
+    if call.netns and namespaces.is_namespace(call.netns):
         with container.entered(call.netns), Netlink() as inside:
             link = _inside(inside, call)
         if link is not None:

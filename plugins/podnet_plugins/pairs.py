@@ -85,16 +85,13 @@ def _make_towards(home: int, inside: Netlink, ifname: str, *, mtu: int, mac: str
 def delete(call: Call) -> None:
     """Remove the attachment's pair, by its end in the container or, if that is gone, by its mark.
 
-    Raises:
-        CniError: CNI_NETNS is there and is no namespace; what is on the host is gone then, too.
+    A plain file at CNI_NETNS is what is left of a namespace that is gone.
     """
     if call.netns and namespaces.is_namespace(call.netns):
         delete_inside(call.netns, call.ifname)
         return
     prefix = marks.prefix(call.network, call.container_id, call.ifname)
     delete_marked(lambda alias: alias.startswith(prefix))
-    if call.netns and os.path.lexists(call.netns):
-        container.require(call.netns)
 
 
 def delete_marked(wanted: Callable[[str], bool]) -> None:

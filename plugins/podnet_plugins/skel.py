@@ -152,20 +152,36 @@ def run(plugin: Plugin) -> NoReturn:
     if DESCRIBE in sys.argv[1:] or not os.environ.get("CNI_COMMAND"):
         _introduce(plugin)
     protocol = _taken_from_everybody_else()
+    heard: list[bytes] = []
     try:
-        answer = respond(plugin, dict(os.environ), sys.stdin.buffer.read)
+        answer = respond(plugin, dict(os.environ), lambda: _heard(heard))
     except CniError as exc:
-        _refuse(protocol, exc)
+        _refuse(protocol, exc, _version_of(heard))
     except OSError as exc:
-        _refuse(protocol, CniError(sentence(exc)))
+        _refuse(protocol, CniError(sentence(exc)), _version_of(heard))
     except (Exception, SystemExit) as exc:  # noqa: BLE001  a defect must reach the runtime, too
         import traceback  # noqa: PLC0415  only for a defect
 
         traceback.print_exc()
-        _refuse(protocol, CniError(f"{type(exc).__name__}: {exc}"))
+        _refuse(protocol, CniError(f"{type(exc).__name__}: {exc}"), _version_of(heard))
     if answer is not None:
         _print(protocol, answer)
     sys.exit(0)
+
+
+def _heard(heard: list[bytes]) -> bytes:
+    """Read stdin, and remember it for the error object."""
+    heard.append(sys.stdin.buffer.read())
+    return heard[0]
+
+
+def _version_of(heard: list[bytes]) -> str:
+    """Return the version that an error is told in: the configuration's, where it says one."""
+    try:
+        said = Fields.of(wire.loads(heard[0])).text("cniVersion")
+    except (CniError, IndexError):
+        return versions.LATEST
+    return said if said in versions.RELEASED else versions.LATEST
 
 
 def _introduce(plugin: Plugin) -> NoReturn:
@@ -332,8 +348,8 @@ def sentence(exc: OSError) -> str:
     return f"{exc.filename}: {text}" if exc.filename else text
 
 
-def _refuse(protocol: int, error: CniError) -> NoReturn:
-    _print(protocol, error.to_wire(), indent=4)
+def _refuse(protocol: int, error: CniError, cni_version: str) -> NoReturn:
+    _print(protocol, error.to_wire(cni_version), indent=4)
     sys.exit(1)
 
 

@@ -153,8 +153,8 @@ def attach(
 
 
 def with_dns(call: Call, result: Result) -> Result:
-    """Return *result* with the configuration's dns, as the reference does: IPAM's has no say."""
-    return replace(result, dns=Dns.from_wire(call.config.child("dns")))
+    """Return *result* with the configuration's dns, if it says any, else with IPAM's."""
+    return replace(result, dns=Dns.from_wire(call.config.child("dns")) or result.dns)
 
 
 def needs_ipam(call: Call, what: str) -> None:
@@ -216,7 +216,7 @@ def delete(call: Call, unmake: Callable[[], None] | None = None) -> None:
 
 
 def _delete_link(call: Call) -> None:
-    if call.netns and os.path.lexists(call.netns):
+    if call.netns and namespaces.is_namespace(call.netns):
         with container.entered(call.netns), Netlink() as inside:
             links.delete(inside, call.ifname)
 

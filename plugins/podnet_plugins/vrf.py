@@ -6,7 +6,6 @@ included (plugins#1253); a failed ADD leaves no VRF, CHECK is real, and DEL tole
 whatever is gone.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from podnet.cni import names, versions
 from podnet.cni.errors import CniError, InvalidConfigError
 from podnet.cni.result import Result
 from podnet.errors import MissingError
-from podnet.kernel import links, virtual_links
+from podnet.kernel import links, namespaces, virtual_links
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.virtual_links import NewLink
@@ -140,7 +139,7 @@ def check(call: Call) -> None:
 def delete(call: Call) -> None:
     """Take the interface out, and remove the VRF with its last one; all of it may be gone."""
     name = call.config.text("vrfname")
-    if not name or not call.netns or not os.path.lexists(call.netns):
+    if not name or not call.netns or not namespaces.is_namespace(call.netns):
         return
     with container.entered(call.netns), Netlink() as netlink:
         vrf = links.find(netlink, name)

@@ -46,10 +46,11 @@ class Answer:
 
     @property
     def error(self) -> dict[str, object]:
-        """The error object that a failed plugin printed."""
+        """The error object that a failed plugin printed, but for its version."""
         assert self.status == 1, self
         found: dict[str, object] = json.loads(self.stdout)
         assert set(found) <= {"code", "msg", "details", "cniVersion"}
+        found.pop("cniVersion", None)  # the reference's have none
         return found
 
     @property

@@ -316,9 +316,7 @@ def test_delete_releases_the_address_even_where_the_namespace_is_a_plain_file(ho
     _added(host, config)
     host.sh("ip netns del c1; touch /run/netns/c1")
 
-    code, _ = host.call("DEL", config).refusal
-
-    assert code == 8
+    assert host.call("DEL", config).result == {}
     # A namespace that was removed goes a moment later, and takes its pairs along.
     host.sh("for i in $(seq 100); do ip link | grep -q veth || exit 0; sleep .05; done")
     assert _nothing_left(host)

@@ -391,10 +391,26 @@ def test_an_error_is_an_object_on_stdout_and_exit_status_1(host, plugin):
     assert answer.status == 1
     assert answer.stderr == ""
     assert json.loads(answer.stdout) == {
+        "cniVersion": "1.1.0",
         "code": 4,
         "msg": "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing",
     }
-    assert answer.stdout.startswith('{\n    "code": 4,\n')  # as Go's MarshalIndent does
+    assert answer.stdout.startswith('{\n    "cniVersion": "1.1.0",\n')  # as MarshalIndent does
+
+
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [
+        ('{"cniVersion": "0.4.0", "name": ""}', "0.4.0"),
+        ('{"cniVersion": "99.0.0", "name": "demo"}', "1.1.0"),
+        ('{"cniVersion": 7}', "1.1.0"),
+        ("no JSON", "1.1.0"),
+    ],
+)
+def test_an_error_is_told_in_the_version_of_the_configuration(host, stdin, version):
+    given = {"CNI_CONTAINERID": "c1", "CNI_NETNS": "/x", "CNI_IFNAME": "e", "CNI_PATH": "/y"}
+    answer = host.run("bridge", stdin, {"CNI_COMMAND": "ADD", **given})
+    assert json.loads(answer.stdout)["cniVersion"] == version
 
 
 def test_the_reference_refuses_with_the_same_codes_and_words(host, debian_plugins):

@@ -198,8 +198,9 @@ def said(answers: list[Any]) -> Picture:
         printed = json.loads(snapshot.plain(answer.stdout) or "{}")
         found[f"{at}/status"] = answer.status
         found[f"{at}/stderr"] = bool(answer.stderr)
+        unlike = {"details", "cniVersion"} if answer.status else {"details"}
         for key, value in printed.items():
-            # Details are help for people, and the reference has none.
-            if key != "details" and value not in ({}, [], None):
+            # Details are help for people, and the reference has none; nor do its errors say theirs.
+            if key not in unlike and value not in ({}, [], None):
                 found[f"{at}/{key}"] = json.dumps(value, sort_keys=True)
     return found

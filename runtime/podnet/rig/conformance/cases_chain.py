@@ -115,11 +115,11 @@ def _interface_of(result: Result, asked: object) -> str:
     kinds=_CHAINED,
 )
 def chain_without_prev_result(trial: Trial) -> None:
-    answer = trial.cni.add(trial.pod())
-    if answer.exit_status != 0:
-        refused(answer, "ADD without prevResult")
-    else:
-        holds(isinstance(answer.document, dict), "its answer is no object")
+    pod = trial.pod()
+    _answered(trial.cni.add(pod), "ADD without prevResult")
+    for name, variant in trial.subject.parameters.variants.items():
+        answer = trial.varied(variant).cni.add(pod)
+        _answered(answer, f"ADD without prevResult, configured with {name},")
 
 
 @case(

@@ -129,21 +129,21 @@ def check_needs_prev_result(trial: Trial) -> None:
     "check-goes-by-prev-result",
     Level.MUST,
     _CHECK,
-    "CHECK compares what there is with prevResult: an address there that the interface does not "
-    "have is a difference.",
+    "CHECK compares what there is with prevResult: an address there that the container was "
+    "not given is a difference.",
     "It is what the runtime told everybody.",
     since=_SINCE,
-    kinds=(Kind.MAKES,),
+    kinds=(Kind.MAKES, Kind.IPAM),
 )
 def check_goes_by_prev_result(trial: Trial) -> None:
     pod, result = _added(trial)
     if not result.ips:
         raise Inapplicable("it assigns no addresses")
     first = result.ips[0]
-    other = ip_interface("198.19.255.9/24" if first.address.version == 4 else "2001:db8:ff::9/64")  # noqa: PLR2004
+    other = ip_interface((first.address.ip + 50, first.address.network.prefixlen))
     claimed = replace(result, ips=(replace(first, address=other, gateway=None), *result.ips[1:]))
     trial.cni.remember(pod, claimed)
-    notices(trial, pod, f"{pod.ifname} does not have {other}, an address of prevResult")
+    notices(trial, pod, f"prevResult has {other}, and the container does not")
 
 
 @case(

@@ -21,7 +21,7 @@ def warmed_up(trial: Trial) -> Picture:
     What a network needs once (a bridge, a chain, a directory) is there, so that whatever there
     is more later belongs to an attachment.
     """
-    first = trial.pod()
+    first = trial.pod("pod0")
     trial.added(first)
     trial.deleted(first)
     trial.vanish(first)

@@ -99,7 +99,7 @@ class Trial:
         Raises:
             Inapplicable: A plugin before this one fails.
         """
-        if name != "pod1" and self.subject.parameters.single:
+        if name not in {"pod0", "pod1"} and self.subject.parameters.single:
             raise Inapplicable("there can be one attachment at a time")
         pod = self.cni.pod(name, ifname=ifname or self.subject.ifname)
         pod = replace(

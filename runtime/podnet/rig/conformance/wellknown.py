@@ -54,10 +54,11 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         bad=({"mtu": "large"}, {"hairpinMode": True, "promiscMode": True}),
         full=_FULL,
         variants={
+            # First, while nobody has given the bridge an address of its own.
+            "layer 2": Variant(config={"ipam": None, "isGateway": None, "ipMasq": None}),
             "both families": Variant(config={"ipam": _DUAL}),
             "a default gateway": Variant(config={"isDefaultGateway": True}),
             "a route without a gateway": _NEAR,
-            "layer 2": Variant(config={"ipam": None, "isGateway": None, "ipMasq": None}),
         },
     ),
     "ptp": Parameters(

@@ -1,0 +1,99 @@
+"""The suite is tested itself: each case is failed by a plugin with one flaw, and passed without."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.rig.flawed import host
+from tests.rig.flawed.table import FLAWS
+
+from podnet import places
+from podnet.cni.versions import RELEASED
+from podnet.plugin_host import PluginHost
+from podnet.rig.conformance import suite, wellknown
+from podnet.rig.conformance.case import Case
+from podnet.rig.conformance.cases import all_cases
+from podnet.rig.conformance.subject import Subject
+from podnet.rig.conformance.suite import Finding, Verdict
+
+CASES = {case.id: case for case in all_cases()}
+EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginHost]:
+    """Correct plugins and flawed ones, forked."""
+    directory = tmp_path_factory.mktemp("flawed")
+    host.files(directory)
+    started = PluginHost(directory / "bin")
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[PluginHost]:
+    """What they stand on, likewise."""
+    started = PluginHost(Path(places.embedded_plugins()[0]))
+    yield started
+    started.close()
+
+
+class Both(PluginHost):
+    """Who forks the plugins under test, and who those that they stand on."""
+
+    def __init__(self, first: PluginHost, second: PluginHost) -> None:
+        super().__init__(first.directory)
+        self._hosts = {first.directory: first, second.directory: second}
+
+    def has(self, binary: Path) -> bool:
+        """Tell whether one of them has it."""
+        return binary.parent in self._hosts
+
+    def start(self, plugin, environment, keep_open):
+        """Ask the one that has it."""
+        for one in self._hosts.values():
+            if (one.directory / plugin).exists():
+                return one.start(plugin, environment, keep_open)
+        raise FileNotFoundError(plugin)
+
+
+@pytest.fixture(scope="session")
+def forked(plugins: PluginHost, embedded: PluginHost) -> PluginHost:
+    return Both(plugins, embedded)
+
+
+def tried(case: Case, plugin: str, kind: str, forked: PluginHost) -> Finding:
+    """Run one case over one plugin, in the newest version that has it."""
+    parameters = wellknown.of(kind)
+    assert parameters is not None
+    own = places.embedded_plugins()
+    subject = Subject(
+        name=plugin,
+        plugin=plugin,
+        parameters=parameters,
+        path=(str(forked.directory), *own),
+        base_path=own,
+    )
+    planned = list(suite.planned(subject, [case], RELEASED))
+    return suite.run_one(planned[-1], forked)
+
+
+def test_no_case_is_without_a_plugin_that_fails_it() -> None:
+    assert FLAWS.keys() == CASES.keys()
+
+
+@pytest.mark.root
+@EVERY
+def test_a_plugin_with_one_flaw_fails_it(case: Case, forked: PluginHost) -> None:
+    kind, _ = FLAWS[case.id]
+    found = tried(case, case.id, kind, forked)
+    assert found.verdict is Verdict.FAILED, found.message
+    assert found.message
+
+
+@pytest.mark.root
+@EVERY
+def test_the_same_plugin_without_it_passes(case: Case, forked: PluginHost) -> None:
+    kind, _ = FLAWS[case.id]
+    found = tried(case, f"{host.CORRECT}{kind}", kind, forked)
+    assert found.verdict is Verdict.PASSED, found.message
