@@ -376,3 +376,26 @@ def test_workers_that_were_not_born_as_root_say_what_to_do(user):
 
     assert "1 skipped" in done.stdout, done.stdout
     assert "--podnet-rootless" in done.stdout
+
+
+def test_scenarios_run_with_their_faults_of_disks_and_their_reboots(user, tmp_path):
+    scenario = user.home / "scenario.yaml"
+    scenario.write_text(
+        "networks:\n"
+        "  - {cniVersion: 1.0.0, name: net, plugins: [{type: noop}]}\n"
+        "steps:\n"
+        "  - fault: disk-full=/var/lib\n"
+        "  - create: {pod: web}\n"
+        "    expect: {message: No space left, cause: disk-full}\n"
+        "  - heal: all\n"
+        "  - fault: noop:ADD:kill-after\n"
+        "  - create: {pod: web}\n"
+        "    expect: {fails: true, cause: killed, leaks: []}\n"
+        "  - heal: all\n"
+        "  - create: {pod: web}\n"
+        "  - reboot: {}\n"
+        "  - gc: {}\n"
+        "    expect: {leaks: [], pods: {web: absent}}\n"
+    )
+    scenario.chmod(0o644)
+    assert "1 of 1 as expected" in user("run", scenario).stderr
