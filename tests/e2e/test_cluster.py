@@ -85,6 +85,25 @@ def test_traffic_goes_on_without_a_manager_and_it_starts_again(podnet) -> None:
     podnet("cluster", "down")
 
 
+def test_every_fault_is_a_command_and_says_what_makes_no_sense(podnet) -> None:
+    podnet("cluster", "up", "--nodes", "2")
+
+    podnet("cluster", "impair", "n1", "--loss", "1", "--rate", "10M")
+    podnet("cluster", "mend", "n1", "n2")
+    podnet("cluster", "unroute", "n1", "n2")
+    podnet("cluster", "advance", "n1", "30000")
+    podnet("cluster", "expire", "n2")
+
+    for arguments, said in (
+        (["impair", "n1"], "how?"),
+        (["impair", "n1", "--rate", "fast"], "'fast' is not a rate"),
+        (["unlink", "n1", "none"], "Node n1 has no link none"),
+        (["reboot", "n9"], "Node n9 is in no cluster"),
+    ):
+        assert said in podnet("cluster", *arguments, status=2).stderr
+    podnet("cluster", "down")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -196,6 +215,8 @@ def test_gc_removes_a_cluster_whose_up_was_killed_and_no_other(podnet, node) -> 
     up.kill()
     up.communicate()
 
+    states = {item["name"]: item["state"] for item in podnet.json("cluster", "list")["items"]}
+    assert states == {"half": "unfinished", "whole": "made"}
     assert "removed cluster half (it was not made to its end)" in podnet("gc").stdout
     assert [item["name"] for item in podnet.json("cluster", "list")["items"]] == ["whole"]
     assert set(node.run(_nodes)) == {"whole-n1", "whole-underlay"}

@@ -186,10 +186,25 @@ def _reference(user: User) -> Path:
     return path
 
 
+_LAB = """
+nodes: 2
+store: etcd
+pods: [{name: web}]
+steps:
+  - impair: {node: n1, loss: 10, rate: 10000000}
+  - mend: n1
+  - restart: "@store"
+  - reboot: n2
+  - probe: {within: 30}
+"""
+
+
 def test_a_cluster_comes_up_is_probed_and_goes_without_a_trace(user):
-    user("cluster", "up", "--nodes", "2")
-    for name in ("n1", "n2"):
-        user("--node", name, "create", "web")
+    path = user.home / "lab.yaml"
+    path.write_text(_LAB)
+    path.chmod(0o644)
+
+    user("cluster", "up", path)
 
     assert {cell["reached"] for cell in user.json("probe", "--all")["items"]} == {True}
     user("cluster", "down")

@@ -140,7 +140,7 @@ def list_clusters(*, output: FormOption = Form.TABLE) -> None:
             "nodes": [member.name for member in c.members],
             "backend": c.backend_type,
             "store": str(c.store),
-            "whole": c.is_whole,
+            "state": "made" if c.is_whole else "unfinished",
         }
         for c in loaded
     ]
@@ -149,6 +149,7 @@ def list_clusters(*, output: FormOption = Form.TABLE) -> None:
         "NODES": lambda item: item["nodes"],
         "BACKEND": lambda item: item["backend"],
         "STORE": lambda item: item["store"],
+        "STATE": lambda item: item["state"],
     }
     show(items, kind="Cluster", form=output, columns=columns)
 
