@@ -111,8 +111,9 @@ class Clusters:
             try:
                 if self._owner:
                     leash.hold(home, self._owner)
-                self._build(cluster, home / "shared", say)
-                self._start(cluster, time.monotonic() + patience, say)
+                with managers.Fleet() as fleet:
+                    self._build(cluster, home / "shared", say)
+                    self._start(cluster, fleet, time.monotonic() + patience, say)
                 _write_record(home, cluster.whole())
             except BaseException:
                 self.down(cluster.name)
@@ -154,14 +155,15 @@ class Clusters:
                 list(pool.map(make, everyone(cluster)))
         say(f"{len(cluster.members)} Nodes in {time.monotonic() - began:.2f} s")
 
-    def _start(self, cluster: Cluster, deadline: float, say: Say) -> None:
+    def _start(self, cluster: Cluster, fleet: managers.Fleet, deadline: float, say: Say) -> None:
         began = time.monotonic()
         if cluster.store_node:
             self.start_store(cluster, deadline)
             say(f"etcd in {time.monotonic() - began:.2f} s")
             began = time.monotonic()
         with self.opened(cluster) as nodes:
-            managers.start(nodes, cluster.options)
+            for node in nodes:
+                fleet.start(node, cluster.options)
             await_ready(cluster, nodes, peers=len(nodes) - 1, deadline=deadline)
         say(f"managers ready in {time.monotonic() - began:.2f} s")
 

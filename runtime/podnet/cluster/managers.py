@@ -1,7 +1,7 @@
 """A manager as a cluster meets it: a process in a Node, its health socket, its log.
 
-Which Nodes there are is podnet.cluster.clusters'.  But for :func:`start`, everything here
-runs on a thread of the manager's Node.
+Which Nodes there are is podnet.cluster.clusters'.  But for what starts managers, everything
+here runs on a thread of the manager's Node.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Self
 
 from podnet.errors import PodnetError
 from podnet.kernel import namespaces, programs, worlds
@@ -35,60 +36,69 @@ _PATIENCE = 5.0
 _LAST_LINES = 3
 
 
+class Fleet:
+    """The process that forks managers; it loads what they need while Nodes are still made.
+
+    Use it as a context manager: it ends then, and the managers stay.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-m", f"{_PACKAGE}.fleet"],
+                environment(),
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                ],
+                setsid=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()
+        os.waitpid(self._pid, 0)
+
+    def start(self, node: Node, options: Sequence[str]) -> int:
+        """Start a manager on a Node, and return its process ID.
+
+        Raises:
+            PodnetError: It cannot be started.
+        """
+        arguments = ["--health", f"unix:{_HEALTH}", "--clock-file", str(_CLOCK), *options]
+        request = json.dumps({"arguments": arguments, "log": str(_LOG)}).encode()
+        descriptors = node.run(worlds.own)
+        try:
+            with suppress(BrokenPipeError):  # then it answers nothing
+                socket.send_fds(self._control, [request], descriptors)
+            pid = self._control.recv(_LARGEST_REPLY)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if not pid:
+            raise PodnetError(
+                f"the manager of Node {node.name} cannot be started", "podnet-manager --help"
+            )
+        return int(pid)
+
+
 def start(nodes: Iterable[Node], options: Sequence[str]) -> list[int]:
     """Start a manager on each Node, and return their process IDs.
-
-    Args:
-        nodes: Where.
-        options: What they are told.
 
     Raises:
         PodnetError: A manager cannot be started.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        fleet = _fleet(theirs)
-        theirs.close()
-        started = [_ask_for(ours, node, options) for node in nodes]
-    os.waitpid(fleet, 0)
-    return started
-
-
-def _fleet(control: socket.socket) -> int:
-    command = [sys.executable, "-I", "-m", f"{_PACKAGE}.fleet"]
-    return os.posix_spawn(
-        sys.executable,
-        command,
-        environment(),
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, control.fileno(), 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        ],
-        setsid=True,
-    )
+    with Fleet() as fleet:
+        return [fleet.start(node, options) for node in nodes]
 
 
 def environment() -> dict[str, str]:
     """Return what a daemon of a Node inherits."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "PODNET_"))}
-
-
-def _ask_for(control: socket.socket, node: Node, options: Sequence[str]) -> int:
-    arguments = ["--health", f"unix:{_HEALTH}", "--clock-file", str(_CLOCK), *options]
-    request = json.dumps({"arguments": arguments, "log": str(_LOG)}).encode()
-    descriptors = node.run(worlds.own)
-    try:
-        with suppress(BrokenPipeError):  # then it answers nothing
-            socket.send_fds(control, [request], descriptors)
-        pid = control.recv(_LARGEST_REPLY)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    if not pid:
-        raise PodnetError(
-            f"the manager of Node {node.name} cannot be started", "podnet-manager --help"
-        )
-    return int(pid)
 
 
 def running() -> list[int]:
