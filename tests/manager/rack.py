@@ -57,7 +57,8 @@ class Machine:
     def start(self, *options: str, path: str = "") -> None:
         """Start its manager, maybe with a PATH of its own."""
         self.options = list(options) or self.options
-        command = [sys.executable, "-m", "podnet_manager.main", "--store", str(self.store)]
+        command = ["setpriv", "--pdeathsig", "KILL"]  # it must not outlive us
+        command += [sys.executable, "-m", "podnet_manager.main", "--store", str(self.store)]
         command += ["--state-dir", str(self.directory / "state"), "--resync", "1"]
         command += ["--subnet-file", str(self.subnet_file), "--iface", "eth0"]
         command += ["--health", f"unix:{self.directory}/health.sock", *self.options]

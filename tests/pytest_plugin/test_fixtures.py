@@ -221,6 +221,7 @@ def test_services_are_there_for_plugins_that_need_them(suite):
     suite(
         """
 import json, urllib.request, yaml
+from podnet.cluster import faults
 
 def test_kube(fake_kube, podnet_node, tmp_path):
     fake_kube.network("macvlan", {"type": "macvlan"})
@@ -241,6 +242,8 @@ def test_a_cluster(podnet_cluster):
     for node in cluster.nodes:
         cluster.create(node)
     assert cluster.unreached() == []
+    cluster.fault(faults.cut, "n2")
+    assert cluster.unreached() != []
 """,
         passed=3,
     )

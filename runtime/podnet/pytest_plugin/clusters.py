@@ -1,6 +1,7 @@
 """Clusters of Nodes with network managers, on a machine of the test's own."""
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,17 @@ class ClusterOnTest:
 
     Attributes:
         machine: The Node that its Nodes are made on: `podnet` works there with `machine.run`.
-        nodes: Its Nodes.
+        nodes: Its Nodes, as they were made; one that is rebooted is another one.
+        clusters: The machine's clusters, for `podnet.cluster.faults`.
     """
 
     machine: Node
     nodes: tuple[Node, ...]
+    clusters: Clusters
+
+    def fault(self, fault: Callable[..., None], node: str, **more: object) -> None:
+        """Let something happen to a Node: `fault(faults.impair, "n2", loss=10)`."""
+        self.machine.run(fault, self.clusters, node, **more)
 
     def create(self, node: Node, name: str = "web") -> Pod:
         """Make a pod on a Node, on the cluster's network; as `podnet create` does."""
@@ -97,4 +104,4 @@ class Maker:
             self.stack.enter_context(node)
             self.own.nodes[node] = None
             self.stack.callback(self.own.nodes.pop, node)
-        return ClusterOnTest(machine, tuple(opened))
+        return ClusterOnTest(machine, tuple(opened), known)
