@@ -293,3 +293,17 @@ def test_a_missing_plugin_has_no_file_and_comes_back(real, tmp_path):
     assert plugin.is_symlink()
     _faulty(real, tmp_path, "meta:not-executable")
     assert stat.S_IMODE(plugin.stat().st_mode) == 0o644
+
+
+def test_a_recording_that_is_large_enough_grows_no_further(shim, tmp_path):
+    with (tmp_path / "calls").open("wb") as file:
+        file.truncate((1 << 28) + 1)  # sparse
+    assert _run(shim).returncode == 0
+    assert (tmp_path / "calls").stat().st_size == (1 << 28) + 1
+
+
+def test_a_record_that_cannot_be_written_is_no_matter_of_the_plugin(real, tmp_path):
+    (tmp_path / "calls").mkdir()
+    shims.mirror(tmp_path / "shims", [str(real)], Task(record=tmp_path / "calls"))
+    done = _run(tmp_path / "shims" / "meta", DO="sys.exit(4)")
+    assert (done.returncode, done.stderr) == (4, b"")

@@ -12,6 +12,7 @@ import os
 from podnet.rig.shim.call import Call, write
 
 _HIDDEN = "[redacted]"
+_LARGEST = 1 << 28
 _SHORTEST_SECRET = 4  # what is shorter is found everywhere
 
 Words = tuple[str, ...]
@@ -71,6 +72,8 @@ def _append(path: str, text: bytes) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
+        if size > _LARGEST:  # a node must not run out of disk because it is watched
+            return
         if size and os.pread(descriptor, 1, size - 1) != b"\n":  # half a line, of a full disk
             text = b"\n" + text
         write(descriptor, text)
