@@ -54,10 +54,16 @@ def test_a_node_is_prepared_or_it_is_said_why_not(podnet, conflist, stub) -> Non
 
     podnet("leaks", "demo", "--cycles", "1", "--prepare", "ip link add up0 type bridge")
     failed = podnet("leaks", "demo", "--prepare", "ip link add up0 type nonsense", status=2)
-    unknown = podnet("leaks", "demo", "--prepare", "/nowhere", status=2)
+    refused = [
+        podnet("leaks", "demo", "--prepare", command, status=2).stderr
+        for command in ("/nowhere", "/etc", "ip 'link", "")
+    ]
 
     assert "the Node cannot be prepared: ip link add up0 type nonsense" in failed.stderr
-    assert "there is no program /nowhere" in unknown.stderr
+    assert "/nowhere: No such file or directory" in refused[0]
+    assert "/etc: Permission denied" in refused[1]
+    assert "ip 'link: No closing quotation" in refused[2]
+    assert "an empty command" in refused[3]
 
 
 def test_trace_tells_what_each_plugin_changed_and_where_its_result_is_not_true(

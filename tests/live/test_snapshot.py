@@ -257,6 +257,19 @@ def test_a_ruleset_that_has_not_changed_is_not_read_again(node: Node, sh: Shell)
 
 
 @pytest.mark.root
+def test_without_nft_its_tables_are_facts_all_the_same(
+    node: Node, sh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sh("nft add table inet t; nft add chain inet t c")
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    found = {str(fact) for fact in node.run(snapshot.take)}
+
+    assert "nft table inet t" in found
+    assert "nft chain inet t c" not in found
+
+
+@pytest.mark.root
 def test_the_sysctls_of_a_link_are_those_that_proc_shows(node: Node, sh: Shell) -> None:
     sh(LINKS)
     sh("cd /proc/sys/net; echo 2 > ipv4/conf/v0/rp_filter; echo 7 > ipv6/conf/v0/dad_transmits")

@@ -114,6 +114,8 @@ def _show_changes(step: Mapping[str, object]) -> None:
     from podnet.rig import telling  # noqa: PLC0415  only this needs it
 
     changes, lies = step.get("changes"), step.get("untrue")
+    if "unseen" in step:
+        write(f"     what it changed could not be seen: {step['unseen']}\n")
     if isinstance(changes, list):
         said = list(telling.lines(changes)) or ["changed nothing"]
         write("".join(f"     {line}\n" for line in said))

@@ -38,6 +38,7 @@ _ABSENT = frozenset({errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL, errn
 _IPTABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 _FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _NAMES = {4: "ip", 6: "ip6"}
+_NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 # linux/netfilter/ipset/ip_set.h
 _SET_PROTOCOL, _SET_NAME, _SET_TYPE, _SET_ENTRIES = 1, 2, 3, 8
 _PROTOCOL_VERSION = b"\x07"
@@ -97,9 +98,11 @@ def _of_generation(
             saved = xtables.saved(version) if xtables.available(version) else {}
             theirs |= {(_NAMES[version], table) for table in saved}
             found += _iptables(version, saved)
-    numbers = {2: "ip", 10: "ip6"}
-    if {(numbers.get(family, ""), name) for family, name in tables} - theirs:
+    native = {(_NFT_FAMILIES.get(family, str(family)), name) for family, name in tables} - theirs
+    if native and firewall.installed():
         found += _nftables(theirs)
+    elif native:  # what is in them nobody here can read
+        found += [Fact("nft table", " ".join(table)) for table in native]
     return tuple(found)
 
 

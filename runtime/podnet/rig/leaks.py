@@ -116,11 +116,14 @@ def _prepared(plan: Plan) -> Iterator[Node]:
 
 
 def _prepare(command: str) -> None:
-    words = shlex.split(command)
     try:
-        done = programs.run(*words)
-    except FileNotFoundError:
-        raise UsageError(f"there is no program {words[0]}, to prepare the Node") from None
+        words = shlex.split(command)
+        done = programs.run(*words) if words else None
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise UsageError(f"the Node cannot be prepared: {command}: {reason}") from None
+    if done is None:
+        raise UsageError("the Node cannot be prepared by an empty command")
     if done.status != 0:
         raise UsageError(f"the Node cannot be prepared: {command}: {done.stderr.strip()}")
 

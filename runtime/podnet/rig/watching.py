@@ -1,13 +1,15 @@
 """An executor that looks: a picture before each invocation and one after, around any executor.
 
 What is seen goes to whoever asked, who may write something on the outcome.  Changes no
-invocation; two invocations at a time on one Node cannot be told apart, so run one.
+invocation, and where nothing can be seen the invocation is run all the same.  Two invocations
+at a time on one Node cannot be told apart, so run one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from podnet.errors import PodnetError
 from podnet.execute import Executor, Outcome
 from podnet.plan import Invocation
 from podnet.rig import picture
@@ -42,6 +44,16 @@ class Watching:
 
     def run(self, invocation: Invocation) -> Outcome:
         """Run one invocation, looking before and after."""
-        before = self.look()
+        before, why = self._seen()
         outcome = self.executor.run(invocation)
-        return self.observe(outcome, before, self.look())
+        after, why_after = self._seen()
+        if before is None or after is None:
+            return replace(outcome, observed={"unseen": why or why_after})
+        return self.observe(outcome, before, after)
+
+    def _seen(self) -> tuple[Picture | None, str]:
+        """Return a picture, or why there is none: that must not keep a DEL from being run."""
+        try:
+            return self.look(), ""
+        except (PodnetError, OSError) as exc:
+            return None, str(exc)
