@@ -140,10 +140,20 @@ def _conf_dir(option: Path | None, variable: str | None) -> tuple[Path, str]:
 
 
 def packaged_networks() -> Path:
-    """Return the directory of example conflists: in the package, or in the checkout."""
+    """Return the directory of example conflists."""
+    return _packaged("netconf.d")
+
+
+def packaged_scenarios() -> Path:
+    """Return the directory of scenarios."""
+    return _packaged("scenarios")
+
+
+def _packaged(name: str) -> Path:
+    """Return a directory of files: in the package, or in the checkout."""
     here = Path(__file__).parent
-    packaged = here / "netconf.d"
-    return packaged if packaged.is_dir() else here.parent.parent / "netconf.d"
+    packaged = here / name
+    return packaged if packaged.is_dir() else here.parent.parent / name
 
 
 def embedded_plugins() -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
+from podnet.testing import stub_plugin
+
 pytestmark = pytest.mark.root
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -55,3 +57,20 @@ def test_the_schema_is_one_and_fits_every_scenario(podnet):
     jsonschema.Draft202012Validator.check_schema(schema)
     for path in SCENARIOS.glob("*.yaml"):
         jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+
+
+def test_podnet_s_own_are_run_by_name_with_plugins_that_are_given_and_recorded(podnet, tmp_path):
+    names = podnet("run", "--list", "-o", "name").stdout.split()
+    assert set(names) == {path.stem for path in SCENARIOS.glob("*.yaml")}
+    assert "kubernetes/kubernetes#34278" in podnet("run", "--list", "-o", "wide").stdout
+
+    stub_plugin(tmp_path / "bin", "noop", stdout={"cniVersion": "1.0.0"})
+    calls = tmp_path / "calls"
+    arguments = ("--plugin-dir", tmp_path / "bin", "--record", calls)
+    done = podnet("run", "result-of-another-sandbox", *arguments, status=1)
+    assert "the cause wrong-sandbox must be named, there is: none" in done.stdout
+    [add] = podnet.json("record", "show", calls)["items"]
+    assert (add["verb"], add["plugin"]) == ("ADD", "noop")
+
+    done = podnet("run", "leak-reboot", "--fault", "bridge:kill", status=2)
+    assert "in its file" in done.stderr

@@ -79,3 +79,7 @@ def test_a_new_plugin_finds_podnet_where_it_is_installed(installed: Path, tmp_pa
 
     assert Path(plugin).read_text().startswith(f"#!{installed}/bin/python")
     assert json.loads(done.stdout)["type"] == "mine"
+
+
+def test_the_wheel_brings_its_scenarios(installed: Path) -> None:
+    assert "leak-reboot" in _podnet(installed, "run", "--list", "-o", "name").split()

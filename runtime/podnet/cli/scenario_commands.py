@@ -3,15 +3,18 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from podnet import places
 from podnet.cli import failures
-from podnet.cli.output import API_VERSION, Form, FormOption, document, table, write
+from podnet.cli.output import API_VERSION, Form, FormOption, document, show, table, write
 from podnet.cli.session import Session
 from podnet.errors import PodnetError, UsageError
+from podnet.rig import shims
 from podnet.rig.scenario import reading
 from podnet.rig.scenario import run as scenarios
 from podnet.rig.scenario.reading import Scenario
@@ -22,10 +25,11 @@ from podnet.rig.scenario.schema import SCHEMA
 def run(
     context: typer.Context,
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE...", help="Scenario files: docs/scenarios.md."),
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="Scenario files, or names of podnet's own."),
     ] = None,
     *,
+    listed: Annotated[bool, typer.Option("--list", help="List podnet's own.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
     ] = False,
@@ -33,18 +37,23 @@ def run(
 ) -> None:
     """Run scenarios: what is done, what goes wrong, what must come of it; each on its own Node.
 
-    Exit status 1 when something is not as expected; the cause is named either way.
+    The plugins of --plugin-dir and CNI_PATH come before the scenario's. Exit status 1 when
+    something is not as expected; the cause is named either way.
     """
     session: Session = context.obj
     if schema:
         write(json.dumps(SCHEMA, indent=2) + "\n")
         return
+    if listed:
+        _list(output)
+        return
     if not files:
-        raise UsageError("which scenarios?", "podnet run FILE...; --schema prints their format")
-    known = [reading.load(file) for file in files]
-    reports, status = _run_all(
-        known, told=output in {Form.TABLE, Form.WIDE}, wide=output is Form.WIDE
-    )
+        raise UsageError("which scenarios?", "FILE..., or the names that --list prints")
+    if session.faults:
+        raise UsageError("the faults of a scenario are in its file", "a step `fault`")
+    known = [_with_plugins(reading.load(_path(file)), session) for file in files]
+    record = shims.require_record(session.record) if session.record else None
+    reports, status = _run_all(known, output, record)
     if output in {Form.JSON, Form.YAML}:
         items = [_item(report) for report in reports]
         document({"apiVersion": API_VERSION, "kind": "ScenarioList", "items": items}, form=output)
@@ -55,12 +64,37 @@ def run(
     sys.exit(status or int(good < len(reports)))
 
 
-def _run_all(known: Sequence[Scenario], *, told: bool, wide: bool) -> tuple[list[Report], int]:
+def _path(name: str) -> Path:
+    """Return a scenario's file: a path, or the name of one of podnet's own."""
+    own = places.packaged_scenarios() / f"{name}.yaml"
+    return own if "/" not in name and not Path(name).exists() and own.is_file() else Path(name)
+
+
+def _with_plugins(scenario: Scenario, session: Session) -> Scenario:
+    given = session.places.given_plugins
+    return replace(scenario, plugin_dirs=(*given, *scenario.plugin_dirs))
+
+
+def _list(form: Form) -> None:
+    own = [reading.load(path) for path in sorted(places.packaged_scenarios().glob("*.yaml"))]
+    show(
+        [{"name": one.path.stem, "about": one.name, "issues": list(one.issues)} for one in own],
+        kind="Scenario",
+        form=form,
+        columns={"NAME": lambda item: item["name"], "ABOUT": lambda item: item["about"]},
+        wide={"ISSUES": lambda item: item["issues"]},
+    )
+
+
+def _run_all(
+    known: Sequence[Scenario], form: Form, record: Path | None
+) -> tuple[list[Report], int]:
     """Run scenarios; return what came of them, and the exit status of those that could not run."""
     reports, status = list[Report](), 0
+    told, wide = form in {Form.TABLE, Form.WIDE}, form is Form.WIDE
     for scenario in known:
         try:
-            reports.append(scenarios.run(scenario))
+            reports.append(scenarios.run(scenario, record=record))
         except PodnetError as exc:
             status = status or failures.report(exc, str(scenario.path))
             continue

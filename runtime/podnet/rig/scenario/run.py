@@ -68,18 +68,24 @@ class Report:
         return not any(step.unmet for step in self.steps)
 
 
-def run(scenario: Scenario, say: Callable[[StepReport], None] = lambda _: None) -> Report:
+def run(
+    scenario: Scenario,
+    say: Callable[[StepReport], None] = lambda _: None,
+    *,
+    record: Path | None = None,
+) -> Report:
     """Run a scenario.
 
     Args:
         scenario: What is done.
+        record: Where calls of plugins are written down.
         say: Is told of each step when it is over.
 
     Raises:
         MissingError: A plugin or a privilege is missing.
     """
     with TemporaryDirectory(prefix="podnet-scenario-") as directory:
-        world = World.open(scenario, Path(directory))
+        world = World.open(scenario, Path(directory), record)
         try:
             return _Run(world).everything(say)
         finally:

@@ -50,6 +50,7 @@ class World:
         heard: Every invocation, in order.
         start: What the Node held at first.
         rebooted: The step of the last reboot, 0 for none.
+        record: Where calls of plugins are written down.
     """
 
     scenario: Scenario
@@ -60,18 +61,24 @@ class World:
     heard: list[Heard]
     start: Picture
     rebooted: int = 0
+    record: Path | None = None
     _faults: dict[str, tuple[Fault, Undo]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, scenario: Scenario, directory: Path) -> "World":
+    def open(cls, scenario: Scenario, directory: Path, record: Path | None = None) -> "World":
         """Make the world of a scenario below *directory*.
+
+        Args:
+            scenario: What will happen.
+            directory: Where its disk and its plugins go.
+            record: Where calls of plugins are written down.
 
         Raises:
             MissingError: A plugin is not there, or there is no privilege.
         """
         mirror = directory / "plugins"
         _write_stubs(scenario, directory)
-        shims.mirror(mirror, _search(scenario, directory), Task())
+        shims.mirror(mirror, _search(scenario, directory), Task(record=record))
         absent = sorted(
             {t for n in scenario.networks for t in _types(n)} - {p.name for p in mirror.iterdir()}
         )
@@ -93,6 +100,7 @@ class World:
             driver=_driver(scenario, node, found, heard),
             heard=heard,
             start=picture.take(node),
+            record=record,
         )
 
     def close(self) -> None:
@@ -138,7 +146,8 @@ class World:
     def _shim(self) -> None:
         faults = tuple(fault for fault, _ in self._faults.values() if fault.plugin)
         search = _search(self.scenario, self.directory)
-        shims.mirror(self.directory / "plugins", search, Task(faults=faults))
+        task = Task(record=self.record, faults=faults)
+        shims.mirror(self.directory / "plugins", search, task)
 
     def reboot(self, step: int) -> None:
         """Start the Node again: its kernel state and /run are gone, its disk is as it was."""
