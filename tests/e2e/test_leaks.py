@@ -27,6 +27,30 @@ def test_a_leak_is_shown_with_its_maker_and_is_exit_status_5(podnet, conflist, s
     assert [maker["cycle"] for maker in leak["madeBy"]] == [1, 2]
 
 
+def test_what_an_add_leaves_that_goes_wrong_is_told(podnet, conflist, stub) -> None:
+    # What ADD has made, DEL knows by the result only, and an ADD that was killed has none.
+    forgets = 'grep -q prevResult "$0.calls/$n.stdin" && rm "/run/$CNI_CONTAINERID"'
+    stub("first", stdout=RESULT)
+    stub(
+        "forgetful",
+        stdout=RESULT,
+        script=f'[ $CNI_COMMAND = DEL ] || echo > "/run/$CNI_CONTAINERID"\n'
+        f"[ $CNI_COMMAND = ADD ] || {{ {forgets}; }}",
+    )
+    conflist("alone", {"type": "forgetful"})
+
+    fine = podnet("leaks", "alone", "--cycles", "2")
+    killed = podnet(
+        "--fault", "forgetful:ADD:kill-after", "leaks", "alone", "--cycles", "2", status=5
+    )
+
+    assert "2 cycles, 4 invocations" in fine.stderr
+    row = killed.stdout.splitlines()[1].split()
+    assert row[:7] == ["LEAK,", "grows", "attachment", "2", "ADD", "forgetful", "1/1"]
+    assert "no cycles, 4 invocations" in killed.stderr
+    assert "killed by signal 9" in killed.stderr
+
+
 def test_where_nothing_leaks_it_says_so_and_touches_no_other_node(podnet, snapshot) -> None:
     before = snapshot()
 

@@ -88,7 +88,7 @@ def leaks(  # noqa: PLR0913  what is asked of a network
     What bears a mark of a pod, or is of a kind that pods do not share, must vanish: class
     attachment. What the next pod will use, too, may stay but not grow: class network. Of what
     was there before, class host, only forwarding and the like may change. Exit status 5 when
-    something leaks.
+    something leaks. With --fault something goes wrong in each cycle, and what that leaves is told.
     """
     from podnet.cli import leak_views  # noqa: PLC0415  only this needs them
     from podnet.rig import leaks as detector  # noqa: PLC0415
@@ -121,7 +121,9 @@ def leaks(  # noqa: PLR0913  what is asked of a network
             WHOLE, directories=(*WHOLE.directories, *(str(path.absolute()) for path in watch or ()))
         ),
         timeout=session.timeout,
-        host=session.pods.plugin_host,
+        host=session.plugin_host_to_use(),
+        behind=session.behind_shims,
+        go_on=bool(session.faults),
     )
     with progress(f"{cycles} pods come and go on {chosen.name}", cycles) as advance:
         report = detector.detect(plan, advance=advance)

@@ -65,7 +65,7 @@ class Session:
             make_executor=self._watched if self.diff else processes,
         )
         self._let_node_fail()
-        return self._behind_shims(pods) if self.record or self.faults else pods
+        return self.behind_shims(pods)
 
     def at_a_time(self, jobs: int) -> int:
         """Return how many pods are worked on at a time: one, where changes are to be told apart."""
@@ -92,8 +92,13 @@ class Session:
                 )
             self._undo.callback(disasters.befall(fault, self.places, self.networks()))
 
-    def _behind_shims(self, pods: Pods) -> Pods:
-        """Let plugins be recorded, and things go wrong, until the command is over."""
+    def behind_shims(self, pods: Pods) -> Pods:
+        """Let plugins be recorded, and things go wrong, where that is asked for.
+
+        Until the command is over.
+        """
+        if not self.record and not self.faults:
+            return pods
         record = shims.require_record(self.record) if self.record else None
         directory = self._undo.enter_context(TemporaryDirectory(prefix="podnet-shims-"))
         task = Task(record=record, faults=tuple(f for f in self.faults if f.plugin))

@@ -52,6 +52,8 @@ class Plan:
         frame: What is looked at.
         timeout: Seconds that one plugin may take.
         host: Starts podnet's own plugins.
+        behind: What pods' plugins are run behind: shims, where something is to go wrong.
+        go_on: A cycle that fails is not the last one.
     """
 
     wish: Wish
@@ -66,6 +68,8 @@ class Plan:
     frame: Frame = WHOLE
     timeout: float = DEFAULT_TIMEOUT
     host: PluginHost | None = None
+    behind: Callable[[Pods], Pods] = lambda pods: pods
+    go_on: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,13 +183,14 @@ class Cycles:
         )
 
     def _runtime(self, make: Callable[[Pods, tuple[int, ...]], Executor]) -> Pods:
-        return Pods(
+        pods = Pods(
             places=self._places(),
             node=self.node.name,
             timeout=self.plan.timeout,
             make_executor=make,
             plugin_host=self.plan.host,
         )
+        return self.plan.behind(pods)
 
     def _watched(self, pods: Pods, keep_open: tuple[int, ...]) -> Executor:
         return Watching(

@@ -49,10 +49,10 @@ class Report:
 
     Attributes:
         found: What is left, leaks first.
-        cycles: How many were completed.
+        cycles: How many were completed without a failure.
         invocations: How many were watched.
         untrue: What a result said and the kernel did not.
-        failure: What ended it before its time.
+        failure: What failed first.
         seconds: How long it took.
     """
 
@@ -157,10 +157,13 @@ def _judged(
         try:
             after = cycles.run(cycle)
         except (PodnetError, CniError) as exc:
-            failure = exc
-            break
+            failure = failure or exc
+            if not plan.go_on:
+                break
+            after = cycles.look()
+        else:
+            done += 1
         first = after if cycle == 1 and alone is None else first
-        done = cycle
         advance()
     report = Report(
         found=tuple(_attributed(one, cycles.ledger) for one in _settled(cycles, first)),
