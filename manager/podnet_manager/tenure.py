@@ -212,6 +212,7 @@ class Tenure:
         except StoreError as exc:
             pause = min(_LONGEST_PAUSE, self._settings.ttl / 10)
             self._renewal = self._settings.clock.steady() + pause
+            self._peers.store_was_out()
             self._log.say("the lease could not be renewed", reason=exc)
             if self._is_over():
                 reason = (
@@ -220,6 +221,8 @@ class Tenure:
                 self._status.trouble(f"{reason}: {exc}; the data path stays", self._log)
             return True
         if renewed is None:
+            # Not for want of trying: the store was away, and others will have lost theirs, too.
+            self._peers.store_was_out()
             self._lost("it had ended")
             return False
         self._lease = renewed
