@@ -186,3 +186,57 @@ def test_the_go_library_is_told_what_check_misses(node, library):
 
     with pytest.raises(AssertionError, match="portmap: a rule is missing: hostports tcp dport"):
         library("check")
+
+
+PLUGINS = ["bridge", "portmap", "firewall", "bandwidth", "tuning"]
+
+
+def test_what_containerd_asks_of_its_plugins_is_recorded_without_it_knowing(node, podnet):
+    for program in ("containerd", "ctr", "runc"):
+        if shutil.which(program, path="/usr/bin:/usr/sbin") is None:
+            pytest.skip(f"there is no {program}: apt-get install containerd runc")
+    with _containerd(node):
+        _sh(node, f"umount /opt/cni/bin; ln -s {OURS}/* /opt/cni/bin")
+        conflist = Path("/etc/cni/net.d/10-chain.conflist")
+        node.run(conflist.write_text, json.dumps(CHAIN))
+        podnet("record", "install", "/opt/cni/bin", "--to", "/run/calls.jsonl")
+        run = [*CTR, "run", "--rm", "--cni", "--cgroup", "", "--rootfs", "/run/root", "c1"]
+        done = node.run(
+            subprocess.run, [*run, "/bin/true"], capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        recorded = podnet.json("record", "show", "/run/calls.jsonl")["items"]
+        podnet("record", "uninstall", "/opt/cni/bin")
+        assert _sh(node, "ls -A /opt/cni/bin").split() == sorted(p.name for p in OURS.iterdir())
+        after = _left(node)
+    again = podnet("--plugin-dir", OURS, "replay", "/run/calls.jsonl")
+
+    asked = [(call["verb"], call["plugin"]) for call in recorded if not call["delegated"]]
+    assert [plugin for verb, plugin in asked if verb == "ADD"] == PLUGINS
+    assert [plugin for verb, plugin in asked if verb == "DEL"] == PLUGINS[::-1]
+    assert {c["plugin"] for c in recorded if c["delegated"]} == {"host-local"}
+    assert {call["exitStatus"] for call in recorded} == {0}
+    assert after == NOTHING
+    assert f"{len(asked)} of {len(asked)} calls as they were" in again.stderr
+
+
+def test_what_the_go_library_asks_is_recorded_where_its_path_leads_to_shims(
+    node, podnet, peer, tmp_path
+):
+    conflist = tmp_path / "chain.conflist"
+    conflist.write_text(json.dumps(CHAIN))
+    node.run(namespaces.create, Path("/run/netns/c1"))
+    script = (
+        f'for verb in add check del; do {peer} $verb --conflist {conflist} --path "$CNI_PATH" '
+        f"--id c1 --netns /run/netns/c1 --cache-dir {tmp_path}; done"
+    )
+    podnet("--plugin-dir", OURS, "record", "run", tmp_path / "calls", "--", "sh", "-ec", script)
+    recorded = podnet.json("record", "show", tmp_path / "calls")["items"]
+
+    asked = [(call["verb"], call["plugin"]) for call in recorded if not call["delegated"]]
+    assert asked == [
+        *(("ADD", plugin) for plugin in PLUGINS),
+        *(("CHECK", plugin) for plugin in PLUGINS),
+        *(("DEL", plugin) for plugin in PLUGINS[::-1]),
+    ]
+    assert [c["verb"] for c in recorded if c["plugin"] == "host-local"] == ["ADD", "CHECK", "DEL"]
