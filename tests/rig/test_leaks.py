@@ -347,3 +347,43 @@ def test_the_reference_plugins_leak_nothing_where_all_goes_well(debian_plugins: 
 
     assert leaks_of(report) == []
     assert report.untrue == ()
+
+
+IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.5.0.0/24"}]]}
+# Chains whose pods leave something when their namespaces are lost, as by the reference; what it is.
+LOST = {
+    "masquerading": (
+        [{"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "ipam": IPAM}],
+        {("iptables chain", "ADD bridge 1/1"), ("iptables rule", "ADD bridge 1/1")},
+    ),
+    "anti-spoofing": (
+        [{"type": "bridge", "bridge": "cni0", "macspoofchk": True, "ipam": IPAM}],
+        {("nft chain", "ADD bridge 1/1"), ("nft rule", "ADD bridge 1/1")},
+    ),
+    "tuning": (
+        [{"type": "bridge", "bridge": "cni0", "ipam": IPAM}, {"type": "tuning", "mtu": 1400}],
+        {("file", "ADD tuning 2/2")},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_the_reference_leaves_what_podnets_own_removes_when_a_namespace_is_lost(
+    what: str, debian_plugins: str
+) -> None:
+    listed, left = LOST[what]
+    network = Network.from_wire({"cniVersion": "1.0.0", "name": "demo", "plugins": listed})
+    theirs, ours = places.resolve({"CNI_PATH": debian_plugins}), places.resolve({})
+    host = PluginHost(Path(places.embedded_plugins()[0]))
+    wish = Wish(network=network)
+    try:
+        own = detect(Plan(wish=wish, places=ours, cycles=2, lose=True, host=host))
+    finally:
+        host.close()
+
+    report = detect(Plan(wish=wish, places=theirs, cycles=2, lose=True))
+
+    assert leaks_of(own) == []
+    assert {
+        (leak.residue.example.kind, str(m)) for leak in report.leaks for m in leak.makers
+    } == left
