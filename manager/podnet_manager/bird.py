@@ -95,8 +95,8 @@ def end(directory: Path) -> None:
             if time.monotonic() > deadline:
                 raise PodnetError(f"bird does not end: {control}")
             time.sleep(_GLANCE)
-    for name in ("bird.conf", "bird.ctl", "bird.pid"):
-        (directory / name).unlink(missing_ok=True)
+    for left in directory.glob("bird.*"):
+        left.unlink()
 
 
 def was_started(directory: Path) -> bool:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 
 from podnet.cni.errors import CniError
 from podnet.errors import MissingError, PodnetError
@@ -19,21 +18,20 @@ from podnet.kernel.netlink import Netlink
 from podnet_manager import acquire, bird, netconf, node, subnet_env
 from podnet_manager.acquire import Claimant
 from podnet_manager.bell import Bell
+from podnet_manager.events import Deaf, Event
 from podnet_manager.lease import Lease
 from podnet_manager.log import Log
 from podnet_manager.netconf import Bgp, NetConf
 from podnet_manager.node import Prepared
-from podnet_manager.pace import Pace
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
-from podnet_manager.store import CompactedError, Store, StoreError
-from podnet_manager.tenure import Deaf, Event, Known, Settings, StoreIsOut, Tenure
+from podnet_manager.store import Store, StoreError
+from podnet_manager.store_watch import StoreWatch
+from podnet_manager.tenure import Known, Settings, Tenure
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 5.0
 # A lease that was held for so long was no failure; one that is lost sooner may be fought for.
 _STEADY = 10.0
-_WATCH_PATIENCE = 30.0
-T = TypeVar("T")
 _Failures = (PodnetError, CniError, OSError)
 
 
@@ -77,6 +75,8 @@ class Manager:
             try:
                 self._hold_a_lease()
             except _Failures as exc:
+                if isinstance(exc, StoreError):
+                    self.status.store_says(str(exc), self._log)
                 if isinstance(exc, MissingError) and not self.status.lease:
                     raise  # it has never worked, and will not
                 self.status.trouble(str(exc).replace("\n  ", ": "), self._log)
@@ -95,7 +95,8 @@ class Manager:
             if text is None and self._settings.initial:
                 store.set_config(text := self._settings.initial)
             if text is None:
-                raise StoreError("there is no network configuration in the lease store yet")
+                raise PodnetError("there is no network configuration in the lease store yet")
+            self.status.store_says("", self._log)
             conf = netconf.parse(text)
             with Netlink() as netlink, Monitor(mute=netlink.port) as monitor:
                 prepared = node.prepare(netlink, conf, self._settings.choices)
@@ -120,11 +121,11 @@ class Manager:
         """Have the store and the kernel listened to."""
         over = Bell()
         threads = [
-            threading.Thread(target=self._told, args=(self._watch_store, over), name="store"),
-            threading.Thread(target=self._told, args=(self._watch_kernel, monitor), name="kernel"),
+            self._listener("store", StoreWatch(self._open_store, self._events.put, over).run),
+            self._listener("kernel", lambda: self._watch_kernel(monitor)),
         ]
         if isinstance(conf.backend, Bgp):
-            threads.append(threading.Thread(target=self._told, args=(self._watch_bird, over)))
+            threads.append(self._listener("bird", lambda: self._watch_bird(over)))
         for thread in threads:
             thread.start()
         try:
@@ -138,13 +139,16 @@ class Manager:
                 while True:
                     self._events.get_nowait()
 
-    def _told(self, watch: Callable[[T], None], what: T) -> None:
-        """Watch; who cannot any more says so, for silence would look like peace."""
-        try:
-            watch(what)
-        except Exception as exc:  # noqa: BLE001  whatever it is
-            name = threading.current_thread().name
-            self._events.put(Deaf(f"the {name} cannot be listened to: {exc!r}"))
+    def _listener(self, name: str, listen: Callable[[], None]) -> threading.Thread:
+        """Return a thread that listens; one that cannot any more says so: silence looks like peace."""
+
+        def run() -> None:
+            try:
+                listen()
+            except Exception as exc:  # noqa: BLE001  whatever it is
+                self._events.put(Deaf(f"the {name} cannot be listened to: {exc!r}"))
+
+        return threading.Thread(target=run, name=name)
 
     def _watch_kernel(self, monitor: Monitor) -> None:
         while news := monitor.wait():
@@ -155,27 +159,3 @@ class Manager:
         while bird.await_end(self._settings.choices.run, over):
             self._events.put(News(frozenset({ANY_LINK})))
             over.wait(_RETRY_FIRST * 10)
-
-    def _watch_store(self, over: Bell) -> None:
-        store: Store | None = None
-        revision, pause, pace = -1, _RETRY_FIRST, Pace()
-        while not over.is_rung():
-            try:
-                store = store or self._open_store()
-                if revision < 0:
-                    snapshot = store.snapshot()
-                    self._events.put(snapshot)
-                    revision = snapshot.revision
-                changes = store.changes(revision, patience=_WATCH_PATIENCE, cancelled=over)
-                if changes.changes:
-                    self._events.put(changes)
-                    over.wait(pace.pause())
-                revision, pause = changes.revision, _RETRY_FIRST
-            except CompactedError:
-                revision = -1
-            except StoreError as exc:
-                self._events.put(StoreIsOut(str(exc)))
-                over.wait(pause)
-                pause = min(2 * pause, _RETRY_MOST)
-        if store is not None:
-            store.close()

@@ -115,9 +115,7 @@ def _answer(status: Status, path: str) -> tuple[int, str]:
         case "/healthz":
             return (200, "alive\n") if status.is_alive() else (503, "the manager is stuck\n")
         case "/readyz":
-            return (
-                (200, f"ready: {status.lease}\n") if status.ready else (503, f"{status.problem}\n")
-            )
+            return (200, f"{status.to_words()}\n") if status.ready else (503, f"{status.problem}\n")
         case "/metrics":
             return 200, status.to_metrics()
         case _:

@@ -1,8 +1,8 @@
 """What the manager says: one line an event, for people or as JSON."""
 
 import sys
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from podnet.cni import wire
 
@@ -15,14 +15,27 @@ class Log:
 
     def say(self, event: str, **facts: object) -> None:
         """Say that something happened, and what belongs to it."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._write("info", event, facts)
+
+    def complain(self, event: str, **facts: object) -> None:
+        """Say that something is not as it should be, and what belongs to it."""
+        self._write("warning", event, facts)
+
+    def _write(self, level: str, event: str, facts: dict[str, object]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {name: value for name, value in facts.items() if value not in (None, "")}
         if self.as_json:
-            line = wire.dumps({"time": now, "event": event} | {k: str(v) for k, v in known.items()})
+            values = {name: _value(value) for name, value in known.items()}
+            line = wire.dumps({"time": now, "level": level, "event": event} | values)
         else:
-            line = " ".join([now, event, *(f"{name}={_word(v)}" for name, v in known.items())])
+            head = [now, *(["warning:"] if level == "warning" else []), event]
+            line = " ".join([*head, *(f"{name}={_word(v)}" for name, v in known.items())])
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+def _value(value: object) -> object:
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _word(value: object) -> str:

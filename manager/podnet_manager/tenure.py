@@ -17,6 +17,7 @@ from podnet.kernel.netlink import Netlink
 from podnet_manager import node, subnet_env
 from podnet_manager.clock import Clock
 from podnet_manager.desired import Skipped
+from podnet_manager.events import Deaf, Event, StoreAnswers, StoreIsOut
 from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
 from podnet_manager.netconf import Bgp, NetConf
@@ -59,29 +60,12 @@ class Settings:
     ttl: float = DAY
 
 
-@dataclass(frozen=True, slots=True)
-class StoreIsOut:
-    """The store did not answer."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deaf:
-    """Somebody who listened cannot go on."""
-
-    reason: str
-
-
 class _Reason(IntEnum):
     """Why something is to be done, and how much; the greater includes the smaller."""
 
     NONE = 0
     SOME_ENTRIES = 1
     WHOLE_KERNEL = 2
-
-
-Event = Snapshot | Changes | News | StoreIsOut | Deaf | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +150,10 @@ class Tenure:
             case News():
                 return self._hears(event)
             case StoreIsOut(reason):
-                self._status.count("store_failures_total")
                 self._peers.store_was_out()
-                self._log.say("the lease store does not answer", reason=reason)
+                self._status.store_says(reason, self._log)
+            case StoreAnswers():
+                self._status.store_says("", self._log)
             case Deaf(reason):
                 raise PodnetError(reason)
             case None:
@@ -213,7 +198,7 @@ class Tenure:
             pause = min(_LONGEST_PAUSE, self._settings.ttl / 10)
             self._renewal = self._settings.clock.steady() + pause
             self._peers.store_was_out()
-            self._log.say("the lease could not be renewed", reason=exc)
+            self._status.store_says(str(exc), self._log)
             if self._is_over():
                 reason = (
                     f"the lease on {self._lease.subnets} has ended, as far as this Node can tell"
@@ -226,6 +211,7 @@ class Tenure:
             self._lost("it had ended")
             return False
         self._lease = renewed
+        self._status.store_says("", self._log)
         self._kept_until(self._settings.ttl)
         self._status.count("renewals_total")
         return True
@@ -233,6 +219,7 @@ class Tenure:
     def _kept_until(self, seconds: float) -> None:
         now = self._settings.clock.steady()
         self._renewal, self._end = now + seconds / _RENEWALS_PER_TTL, now + seconds
+        self._status.gauge("lease_expiry_timestamp_seconds", int(self._lease.expires or 0))
 
     def _is_over(self) -> bool:
         """Tell whether the lease has ended for want of a store; it may be somebody else's by now."""
@@ -273,6 +260,7 @@ class Tenure:
             self._netlink, self._conf, prepared, own, peers, self._settings.choices
         )
         if rules and node.ensure_rules(self._conf, own, self._settings.choices):
+            self._status.count("rules_set_total")
             self._log.say("rules", tables="set")
         self._prepared, self._placed = prepared, outcome.placed
         self._status.count("reconciliations_total")
@@ -280,11 +268,11 @@ class Tenure:
         if self._converges(outcome):
             return True
         self._write(prepared)
-        status = self._status
-        status.lease = str(self._lease)
-        if not self._is_over():
-            status.ready = not outcome.refused
-            status.problem = f"the kernel refused: {outcome.refused[0]}" if outcome.refused else ""
+        if outcome.refused:
+            reason = f"the kernel refused: {outcome.refused[0]}"
+            self._status.trouble(reason, self._log)
+        elif not self._is_over():
+            self._status.well(str(self._lease), self._log)
         return True
 
     def _republish(self, prepared: Prepared) -> bool:
@@ -310,7 +298,7 @@ class Tenure:
         skipped = [*outcome.skipped, *waiting]
         self._status.gauge("skipped_peers", len(skipped))
         for one in skipped[:_TOLD] if skipped != self._skipped else ():
-            self._log.say("skipped a peer", lease=one.lease, reason=one.reason)
+            self._log.complain("skipped a peer", lease=one.lease, reason=one.reason)
         self._skipped = skipped
         return False
 
@@ -324,7 +312,7 @@ class Tenure:
         if outcome.change:
             self._log.say("entries", peers=peers, change=outcome.change)
         for refused in outcome.refused[:_TOLD]:
-            self._log.say("the kernel refused", reason=refused)
+            self._log.complain("the kernel refused", reason=refused)
 
     def _write(self, prepared: Prepared) -> None:
         """Write subnet.env, now that the peers are programmed."""
@@ -337,6 +325,8 @@ class Tenure:
         if content != self._written or not self._settings.subnet_file.exists():
             subnet_env.write(self._settings.subnet_file, content)
             self._written = content
+            self._status.count("subnet_file_writes_total")
+            self._log.say("subnet.env", path=self._settings.subnet_file, mtu=content.mtu)
 
 
 def _gathered(events: SimpleQueue[Event], patience: float) -> list[Event]:

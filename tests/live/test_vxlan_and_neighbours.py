@@ -195,6 +195,7 @@ def test_the_monitor_says_what_is_set_and_gone_and_which_links_changed(node: Nod
                 act()
                 assert monitor.wait() == news
         with Monitor() as monitor:
+            addresses.add(netlink, index, ip_interface("fe80::7/64"), flags=addresses.IFA_F_NODAD)
             addresses.add(netlink, index, ip_interface("10.5.2.0/32"))
             assert monitor.wait().links == {index}
             links.delete(netlink, "vx")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -32,6 +33,7 @@ _QUICK = {
     "log-level": "error",
 }
 _PATIENCE = 20.0
+PREFIX = "/coreos.com/network"
 
 
 class Inside:
@@ -111,9 +113,7 @@ class Server:
         self.close_stores()
         self.kill()
 
-    def store(
-        self, prefix: str = "/coreos.com/network", *, holder: str = "", **access: Any
-    ) -> Store:
+    def store(self, prefix: str = PREFIX, *, holder: str = "", **access: Any) -> Store:
         """Return a store on it, used inside the Node."""
         given: dict[str, Any] = {"endpoints": (self.url,), "timeout": _PATIENCE} | access
         made = self.node.run(EtcdStore, Access(**given), prefix=prefix, holder=holder)
@@ -123,6 +123,24 @@ class Server:
     def ask(self, path: str, body: object) -> Any:
         """Ask its gateway by other means than ours."""
         return json.loads(self.node.run(self._request, "POST", path, json.dumps(body)))
+
+    def enable_authentication(self) -> None:
+        """Let in root, and a user flannel with its password, secret."""
+        start, end = (
+            b64encode(key).decode() for key in (f"{PREFIX}/".encode(), f"{PREFIX}0".encode())
+        )
+        rights = {"permType": "READWRITE", "key": start, "range_end": end}
+        for path, body in (
+            ("user/add", {"name": "root", "password": "root"}),
+            ("role/add", {"name": "root"}),
+            ("user/grant", {"user": "root", "role": "root"}),
+            ("user/add", {"name": "flannel", "password": "secret"}),
+            ("role/add", {"name": "network"}),
+            ("role/grant", {"name": "network", "perm": rights}),
+            ("user/grant", {"user": "flannel", "role": "network"}),
+            ("enable", {}),
+        ):
+            assert "error" not in self.ask(f"/v3/auth/{path}", body)
 
     def served(self, method: str) -> int:
         """Return how many requests of a gRPC method it has had."""
@@ -185,6 +203,23 @@ def etcd_node() -> Iterator[Node]:
     """A Node where an etcd can be started."""
     with _etcd_node() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """A directory with a certificate authority, and what it vouches for."""
+    where = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=where, check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl(*new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test")
+    for name in ("server", "client"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
+        names = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE")
+        openssl(*new, *files, *names, "-CA", "ca.crt", "-CAkey", "ca.key")
+    return where
 
 
 @pytest.fixture(params=["sqlite", "etcd"])

@@ -54,8 +54,8 @@ class Machine:
         """Its subnet.env."""
         return self.subnet_at or self.directory / "subnet.env"
 
-    def start(self, *options: str, path: str = "") -> None:
-        """Start its manager, maybe with a PATH of its own."""
+    def start(self, *options: str, **environment: str) -> None:
+        """Start its manager."""
         self.options = list(options) or self.options
         command = ["setpriv", "--pdeathsig", "KILL"]  # it must not outlive us
         command += [sys.executable, "-m", "podnet_manager.main", "--store", str(self.store)]
@@ -69,7 +69,7 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | ({"PATH": path} if path else {}),
+                env=os.environ | environment,
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -235,7 +235,7 @@ def test_without_bird_the_manager_says_what_to_install(rack) -> None:
     machine = rack.machine()
     rack.configure(MESH)
 
-    machine.start(path="/usr/bin:/bin")
+    machine.start(PATH="/usr/bin:/bin")
 
     assert machine.process.wait(20) == 7
     machine.process = None

@@ -397,9 +397,9 @@ def test_a_listener_that_dies_is_missed(rack, until) -> None:
     class Heard(Log):
         """A log that is read."""
 
-        def say(self, event: str, **facts: object) -> None:
+        def _write(self, level: str, event: str, facts: dict[str, object]) -> None:
             """Say something to the test."""
-            said.append(f"{event} {facts}")
+            said.append(f"{level} {event} {facts}")
 
     manager = Manager(settings, lambda: Moody(rack.store, holder="m"), Heard())
     with ThreadPoolExecutor(1) as pool:

@@ -312,9 +312,14 @@ def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_serv
     until(lambda: "has ended" in one.ask("/readyz")[1], "the outage is longer than a lease")
     assert "etcd does not answer" in one.ask("/readyz")[1]
     until(lambda: "etcd does not answer" in three.ask("/readyz")[1], "the third waits")
+    assert "podnet_manager_store_up 0\n" in one.ask("/metrics")[1]
     assert one.routes() == before
     server.start()
 
     until(lambda: all(m.is_ready() for m in (one, two, three)), "all are ready")
     until(lambda: one.routes().keys() == {two.subnet(), three.subnet()}, "and know each other")
     assert before.items() <= one.routes().items()
+    for machine in (one, two, three):
+        until(lambda m=machine: "store_up 1\n" in m.ask("/metrics")[1], "it answers again")
+        assert machine.log.count("the lease store does not answer") == 1
+        assert machine.log.count("the lease store answers again") == 1

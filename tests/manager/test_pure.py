@@ -1,5 +1,7 @@
 """The manager's decisions, without a kernel or a store."""
 
+import json
+from datetime import datetime
 from ipaddress import ip_address, ip_interface, ip_network
 from random import Random
 
@@ -21,10 +23,12 @@ from podnet_manager.acquire import (
 )
 from podnet_manager.desired import PROTOCOL, Surroundings
 from podnet_manager.lease import Attributes, Lease, Subnets
+from podnet_manager.log import Log
 from podnet_manager.main import main
 from podnet_manager.netconf import HostGw, Vxlan
 from podnet_manager.peers import Peers
 from podnet_manager.reconcile import difference
+from podnet_manager.status import Status
 from podnet_manager.store import Change
 from podnet_manager.subnet_env import SubnetEnv
 from podnet_manager.uplink import Uplink
@@ -376,6 +380,60 @@ def test_every_masquerading_draws_its_port_at_random() -> None:
     rules = [rule for table in made for rule in table.rules["postrtg"] if "masquerade" in rule]
     assert len(rules) == 4
     assert all(rule.endswith(" masquerade fully-random") for rule in rules)
+
+
+# -- what is said
+
+
+def test_a_line_of_the_log_is_json_with_time_level_event_and_facts(capsys) -> None:
+    log = Log(as_json=True)
+    log.say("entries", peers=2, change="3 to set", nothing="")
+    log.complain("trouble", reason='it said "no"\nand hung up')
+
+    said, complained = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert datetime.fromisoformat(said.pop("time")).tzinfo is not None
+    assert said == {"level": "info", "event": "entries", "peers": 2, "change": "3 to set"}
+    assert (complained["level"], complained["reason"]) == ("warning", 'it said "no"\nand hung up')
+
+
+def test_a_line_for_people_is_one_line_whatever_it_says(capsys) -> None:
+    Log().complain("trouble", reason="first\nsecond=2", lease="10.5.1.0/24")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.split(" ", 1)[1] == ('warning: trouble reason="first\\nsecond=2" lease=10.5.1.0/24')
+
+
+def test_an_outage_is_said_when_it_begins_and_when_it_ends(capsys) -> None:
+    status = Status(ready=True, lease="10.5.1.0/24 of 10.99.0.1")
+    for problem in ("", "refused", "timed out"):
+        status.store_says(problem, Log())
+
+    assert "podnet_manager_store_up 0\n" in status.to_metrics()
+    assert "podnet_manager_store_failures_total 2\n" in status.to_metrics()
+    assert status.to_words().endswith("; the lease store does not answer: timed out")
+    status.store_says("", Log())
+    status.store_says("", Log())
+
+    said = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "warning: the lease store does not answer reason=refused",
+        "the lease store answers again",
+    ]
+    assert "podnet_manager_store_up 1\n" in status.to_metrics()
+
+
+def test_metrics_are_what_prometheus_reads() -> None:
+    lines = Status().to_metrics().splitlines()
+
+    named = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    values = dict(line.split() for line in lines if not line.startswith("#"))
+    assert [*values] == named
+    assert len(set(named)) == len(named)
+    assert float(values["process_resident_memory_bytes"]) > 1e6
+    assert float(values["process_cpu_seconds_total"]) > 0
+    assert all(
+        ("# TYPE " + name + " counter" in lines) == name.endswith("_total") for name in named
+    )
 
 
 # -- the command line

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import subprocess
 import threading
 import time
 from base64 import b64decode, b64encode
@@ -551,7 +550,7 @@ def test_a_cluster_is_used_as_long_as_most_of_it_lives(etcd_node, servers):
 def test_authentication_with_tokens_that_run_out(etcd_node, servers):
     server = servers(etcd_node, options=("--auth-token-ttl", "1"))
     assert server.store().config() is None  # it is up
-    with_rights(server)
+    server.enable_authentication()
     store, watching = server.store(**FLANNEL), server.store(**FLANNEL)
     lease = store.create(HERE, OURS, ttl=LONG)
     since = lease.revision
@@ -574,7 +573,7 @@ def test_who_has_no_rights_is_told_so(etcd_node, servers):
     server = servers(etcd_node)
     with pytest.raises(StoreError, match="authentication is not enabled"):
         server.store(**FLANNEL).snapshot()
-    with_rights(server)
+    server.enable_authentication()
 
     with pytest.raises(StoreError, match="user name is empty"):
         server.store().snapshot()
@@ -584,23 +583,6 @@ def test_who_has_no_rights_is_told_so(etcd_node, servers):
         server.store("/elsewhere", **FLANNEL).snapshot()
     with pytest.raises(StoreError, match="permission denied"):
         server.store("/elsewhere", **FLANNEL).changes(1, patience=1.0)
-
-
-def with_rights(server: Any) -> None:
-    """Enable authentication, for root and for flannel."""
-    end = f"{PREFIX}0"
-    rights = {"permType": "READWRITE", "key": text(f"{PREFIX}/"), "range_end": text(end)}
-    for path, body in (
-        ("user/add", {"name": "root", "password": "root"}),
-        ("role/add", {"name": "root"}),
-        ("user/grant", {"user": "root", "role": "root"}),
-        ("user/add", {"name": FLANNEL["user"], "password": FLANNEL["password"]}),
-        ("role/add", {"name": "network"}),
-        ("role/grant", {"name": "network", "perm": rights}),
-        ("user/grant", {"user": "flannel", "role": "network"}),
-        ("enable", {}),
-    ):
-        assert "error" not in server.ask(f"/v3/auth/{path}", body)
 
 
 def test_tls_both_ways(etcd_node, servers, certificates):
@@ -631,23 +613,6 @@ def test_tls_both_ways(etcd_node, servers, certificates):
     ):
         with pytest.raises(StoreError, match=reason):
             server.store(timeout=0.5, **wrong).snapshot()
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    """A directory with a certificate authority, and what it vouches for."""
-    where = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=where, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test")
-    for name in ("server", "client"):
-        files = ("-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
-        names = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE")
-        openssl(*new, *files, *names, "-CA", "ca.crt", "-CAkey", "ca.key")
-    return where
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@
 import json
 import signal
 from base64 import b64decode, b64encode
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+
+from podnet_manager.lease import Attributes, Subnets
 
 pytestmark = pytest.mark.root
 
 PREFIX = "/coreos.com/network"
 NETWORK = {"Network": "10.5.0.0/16"}
 DUAL = NETWORK | {"EnableIPv6": True, "IPv6Network": "fd00:5::/48"}
+TLS = {"ca": "ca.crt", "cert": "client.crt", "key": "client.key"}
 PEER_MAC, PEER_V6_MAC = "7a:2f:6b:d1:29:01", "7a:2f:6b:d1:29:06"
 
 
@@ -157,6 +161,56 @@ def test_a_flanneld_with_our_address_is_named_and_no_fight_begins(rack, etcd_ser
     until(lambda: "same public address has written it anew" in machine.log, "it is said")
     until(lambda: machine.is_ready() and PEER_MAC not in written(server)[key], "it is taken back")
     assert machine.log.count("lost the lease") == 1
+
+
+def test_etcd_lets_in_who_shows_a_certificate_and_knows_the_password(
+    rack, servers, certificates, until
+) -> None:
+    machine, files = rack.machine(), certificates
+    server = servers(
+        machine.node,
+        scheme="https",
+        options=(
+            *("--client-cert-auth", f"--trusted-ca-file={files / 'ca.crt'}"),
+            *(f"--cert-file={files / 'server.crt'}", f"--key-file={files / 'server.key'}"),
+        ),
+    )
+    with_tls = {name: files / f"{end}" for name, end in TLS.items()}
+    store = server.store(**with_tls)
+    store.set_config(json.dumps(NETWORK | {"Backend": {"Type": "host-gw"}}).encode())
+    options = ["--etcd-endpoints", server.url]
+
+    machine.start(*options)
+    until(lambda: "certificate verify failed" in machine.ask("/readyz")[1], "it is not believed")
+    machine.stop()
+    for option, path in zip(("ca", "cert", "key"), with_tls.values(), strict=True):
+        options += [f"--etcd-{option}file", str(path)]
+    machine.start(*options)
+
+    until(machine.is_ready, "it is let in")
+    assert [str(lease.subnets) for lease in store.snapshot().leases] == [machine.subnet()]
+
+
+def test_a_name_and_a_password_are_what_etcd_asks_for(rack, etcd_server, until) -> None:
+    server, options = etcd_server
+    put(server, "config", json.dumps(NETWORK | {"Backend": {"Type": "host-gw"}}), lasting=True)
+    server.enable_authentication()
+    machine = rack.machine()
+    options += ["--etcd-username", "flannel"]
+
+    machine.start(*options, PODNET_ETCD_PASSWORD="wrong")  # noqa: S106
+    until(lambda: "authentication failed" in machine.ask("/readyz")[1], "a wrong one is refused")
+    machine.stop()
+    machine.start(*options, PODNET_ETCD_PASSWORD="secret")  # noqa: S106
+
+    until(machine.is_ready, "the right one is not")
+    server.kill()
+    server.start()
+    store = server.store(user="flannel", password="secret")  # noqa: S106
+    peer = Attributes(public_ip=IPv4Address("10.99.0.7"), backend_type="host-gw")
+    assert store.create(Subnets.from_key("10.5.43.0-24"), peer, ttl=1000)
+    until(lambda: "10.5.43.0/24" in machine.routes(), "it is listened to after a restart, too")
+    assert "secret" not in machine.log
 
 
 def test_a_compaction_while_etcd_was_away_is_caught_up_with(rack, etcd_server, until) -> None:

@@ -19,14 +19,14 @@ from typing import Self
 from podnet.kernel import neighbours, routes
 from podnet.kernel.neighbours import Forwarding, Neighbour
 from podnet.kernel.netlink import Message
-from podnet.kernel.routes import Route
+from podnet.kernel.routes import SCOPE_LINK, Route
 
 # linux/rtnetlink.h, RTMGRP_*
 _LINK, _NEIGHBOUR, _IPV4_ADDRESS, _IPV4_ROUTE = 0x1, 0x4, 0x10, 0x40
 _IPV6_ADDRESS, _IPV6_ROUTE = 0x100, 0x400
 _GROUPS = _LINK | _NEIGHBOUR | _IPV4_ADDRESS | _IPV4_ROUTE | _IPV6_ADDRESS | _IPV6_ROUTE
 # RTM_NEWLINK and so on, and RTM_DELLINK and so on
-_LINKS = frozenset({16, 17, 20, 21})  # and their addresses
+_LINKS, _ADDRESSES = frozenset({16, 17}), frozenset({20, 21})
 _ROUTE_SET, _ROUTE_GONE = 24, 25
 _NEIGHBOUR_SET, _NEIGHBOUR_GONE = 28, 29
 _INDEX = struct.Struct("=4xi")  # of struct ifinfomsg, and of struct ifaddrmsg
@@ -44,7 +44,8 @@ class News:
     """What has happened.
 
     Attributes:
-        links: Links that have changed or are gone, or whose addresses have; maybe ANY_LINK.
+        links: Links that have changed or are gone, or whose addresses have, but for those that
+            every link gets by itself; maybe ANY_LINK.
         there: What was set, in the order of its setting.
         gone: What is not there any more; a neighbour's hardware address may be missing.
     """
@@ -114,7 +115,7 @@ class Monitor:
                 links.add(ANY_LINK)
                 continue
             for kind, payload in _messages(received, self._mute):
-                if kind in _LINKS:
+                if kind in _LINKS or (kind in _ADDRESSES and not _is_of_link_only(payload)):
                     links.add(_INDEX.unpack_from(payload)[0])
                 elif entry := _entry(kind, payload):
                     last.pop(_subject(entry), None)  # the last word counts, and comes last
@@ -133,6 +134,12 @@ def _messages(received: bytes, mute: int) -> Iterator[tuple[int, bytes]]:
         if not mute or port != mute:
             yield kind, received[offset + _HEADER.size : offset + length]
         offset += max(_HEADER.size, length + (-length % 4))
+
+
+def _is_of_link_only(payload: bytes) -> bool:
+    """Tell whether an address is the kind that every link gets by itself, some time later."""
+    _, _, _, scope = payload[:4]  # struct ifaddrmsg
+    return scope == SCOPE_LINK
 
 
 def _subject(entry: Entry) -> object:
