@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 
 from podnet.rig.conformance.cases import all_cases
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 PODNET = Path(sys.executable).parent / "podnet"
 #: It answers VERSION, and everything else with the empty success.
 HOLLOW = """#!/bin/sh
@@ -50,6 +53,24 @@ def test_the_cases_are_listed_with_all_that_is_said_of_them() -> None:
     assert len(listed) >= 80
     for item in listed:
         assert all(item[key] for key in ("level", "section", "sentence", "reason", "kinds"))
+
+
+def test_the_documentation_lists_the_cases_as_they_are() -> None:
+    text = DOCUMENT.read_text()
+    listed = text[text.index("| case | level |") : text.index("<!-- end -->")].splitlines()[2:]
+    cells = (
+        (f"`{c.id}`", c.level, c.section, c.sentence, c.reason.replace("|", "\\|"))
+        for c in all_cases()
+    )
+    assert listed == [f"| {' | '.join(row)} |" for row in cells]
+
+
+def test_the_documentation_s_findings_are_of_cases_that_there_are() -> None:
+    findings = DOCUMENT.read_text().partition("| case | plugins |")[2]
+    first = [line.split("|")[1] for line in findings.splitlines() if line.startswith("| `")]
+    named = re.findall(r"`([a-z-]+)`", "".join(first))
+    assert len(named) > 40
+    assert not set(named) - {case.id for case in all_cases()}
 
 
 def test_cases_are_chosen_by_id_and_level() -> None:
@@ -120,6 +141,17 @@ def test_parameters_say_what_a_plugin_needs(hollow: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.root
+def test_what_the_system_lacks_is_said_and_is_no_finding(hollow: Path, tmp_path: Path) -> None:
+    needs = tmp_path / "parameters.yaml"
+    needs.write_text("hollow: {requires: [ovs-vsctl]}")
+    if shutil.which("ovs-vsctl"):
+        pytest.skip("this machine has ovs-vsctl")
+    done = conformance(hollow, "--config", needs, "--case", "result-mac", "-o", "wide", status=7)
+    assert "skipped" in done.stdout
+    assert "hollow was not tested: there is no program ovs-vsctl" in done.stderr
+
+
+@pytest.mark.root
 def test_each_plugin_of_a_chain_is_tested_behind_those_before_it(tmp_path: Path) -> None:
     ipam = {"type": "static", "addresses": [{"address": "198.18.0.2/24"}]}
     chain = [{"type": "bridge", "bridge": "b0", "ipam": ipam}, {"type": "tuning", "mtu": 1300}]
@@ -156,6 +188,7 @@ def test_what_makes_no_sense_is_a_usage_error(arguments: tuple[str, ...], said: 
         ("bridge: {kind: magic}", "no plugin is of kind magic"),
         ("bridge: {config: 7}", "config must be an object"),
         ('bridge: {prepare: ["ip \'link"]}', "No closing quotation"),
+        ("bridge: {requires: [magic]}", "there is no feature 'magic'"),
         ("- 1", "are no mapping"),
         ("{", "cannot be read"),
     ],

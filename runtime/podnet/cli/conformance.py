@@ -13,7 +13,7 @@ from podnet import places
 from podnet.cli.output import Form, FormOption, show
 from podnet.cli.session import Session
 from podnet.cni import versions
-from podnet.errors import UsageError
+from podnet.errors import MissingError, UsageError
 from podnet.execute import ProcessExecutor, search_path
 
 if TYPE_CHECKING:
@@ -81,11 +81,17 @@ def conformance(  # noqa: PLR0913  the options are the interface
     if not plugins:
         raise UsageError("no plugin to test", "podnet conformance bridge; --list tells the cases")
     subjects = _subjects(session, plugins, config)
+    lacks = {subject.name: suite.lacking(subject) for subject in subjects}
     plans = [
         plan
         for subject in subjects
         for plan in suite.planned(
-            subject, chosen, suite.spoken(subject), asked=asked, repeat=repeat
+            subject,
+            chosen,
+            suite.spoken(subject),
+            asked=asked,
+            repeat=repeat,
+            lacks=lacks[subject.name],
         )
     ]
     with _progress(len(plans)) as advance:
@@ -95,8 +101,8 @@ def conformance(  # noqa: PLR0913  the options are the interface
     for form, file in wanted:
         forms.write(form, file, findings)
     _show(output, findings)
-    _tell(session, findings)
-    sys.exit(_status(findings))
+    _tell(session, findings, lacks)
+    sys.exit(_status(findings) or (MissingError.exit_code if any(lacks.values()) else 0))
 
 
 def _split(patterns: Sequence[str] | None) -> list[str]:
@@ -197,11 +203,14 @@ def _show(form: Form, findings: "Sequence[Finding]") -> None:
     )
 
 
-def _tell(session: Session, findings: "Sequence[Finding]") -> None:
+def _tell(session: Session, findings: "Sequence[Finding]", lacks: Mapping[str, str]) -> None:
     by_plugin: dict[str, list[Finding]] = {}
     for finding in findings:
         by_plugin.setdefault(finding.plan.subject.name, []).append(finding)
     for plugin, listed in by_plugin.items():
+        if lacks[plugin]:
+            session.note(f"{plugin} was not tested: {lacks[plugin]}")
+            continue
         counts = Counter(str(finding.verdict) for finding in listed)
         told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
         must = sum(finding.violates for finding in listed)

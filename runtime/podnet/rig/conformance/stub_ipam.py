@@ -11,8 +11,8 @@ from podnet.rig.conformance.trial import STUBS, Trial
 from podnet.testing import calls, stub_plugin
 
 TYPE = "podnet-stub-ipam"
-ADDRESS, GATEWAY = ip_interface("198.18.7.2/24"), ip_address("198.18.7.1")
-DNS = Dns(nameservers=("198.18.7.53",), search=("pod.example",))
+ADDRESS, GATEWAY = ip_interface("198.18.0.200/24"), ip_address("198.18.0.1")
+DNS = Dns(nameservers=("198.18.0.53",), search=("pod.example",))
 DEFAULT = Route(ip_interface("0.0.0.0/0"))
 
 

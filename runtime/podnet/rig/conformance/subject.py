@@ -16,6 +16,7 @@ from podnet.cni.errors import CniError
 from podnet.cni.versions import LATEST
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
+from podnet.rig import features
 
 _CONFLISTS = (".conflist", ".conf", ".json")
 Config = Mapping[str, object]
@@ -54,6 +55,7 @@ class Parameters:
         ifname: CNI_IFNAME.
         args: CNI_ARGS.
         capabilities: runtimeConfig.
+        requires: What it needs of kernel and system (:mod:`podnet.rig.features`).
         prepare: Commands for each fresh Node.
         inside: Commands for each fresh pod, run inside of it.
         distinct: Every ADD gets addresses of its own.
@@ -72,6 +74,7 @@ class Parameters:
     ifname: str = "eth0"
     args: Mapping[str, str] = field(default_factory=dict)
     capabilities: Config = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     distinct: bool = True
@@ -118,6 +121,7 @@ def _parameters(fields: Fields, where: str) -> Parameters:
         ifname=fields.text("ifname") or "eth0",
         args={key: str(value) for key, value in _object(fields, "args").items()},
         capabilities=_object(fields, "capabilities"),
+        requires=fields.texts("requires"),
         prepare=_commands(fields, "prepare"),
         inside=_commands(fields, "inside"),
         distinct=fields.flag("distinct", default=True),
@@ -130,6 +134,7 @@ def _parameters(fields: Fields, where: str) -> Parameters:
             name: _variant(_of(fields, "variants"), name) for name in _object(fields, "variants")
         },
     )
+    features.check(found.requires)
     for config in (found.config, *found.before):
         PluginConfig.from_wire({"type": "any", **config}, where)
     return found

@@ -18,6 +18,7 @@ from podnet.cni.errors import CniError
 from podnet.errors import MissingError, PodnetError
 from podnet.node import Node
 from podnet.plugin_host import PluginHost
+from podnet.rig import features
 from podnet.rig.conformance.case import Case, Level
 from podnet.rig.conformance.scene import Inapplicable, Violation
 from podnet.rig.conformance.subject import Subject
@@ -111,6 +112,13 @@ def spoken(subject: Subject) -> tuple[str, ...]:
     return tuple(version for version in versions.RELEASED if version in said) or _PRESUMED
 
 
+def lacking(subject: Subject) -> str:
+    """Return what this kernel or system lacks for a plugin to work at all, or ""."""
+    with Node.in_memory("features") as node:
+        found = (features.lacking(node, name) for name in subject.parameters.requires)
+        return next(filter(None, found), "")
+
+
 def planned(
     subject: Subject,
     cases: Iterable[Case],
@@ -118,14 +126,15 @@ def planned(
     *,
     asked: Sequence[str] = (),
     repeat: int = 1,
+    lacks: str = "",
 ) -> Iterator[Plan]:
     """Yield what is to be run: each case in the versions that are asked for.
 
     By default in the newest that the plugin speaks and that has it; a case about every version,
-    in all of them.
+    in all of them.  Where something is lacking, none is run.
     """
     for case in cases:
-        skip = case.not_for(subject)
+        skip = lacks or case.not_for(subject)
         fitting = [v for v in (asked or speaks) if case.is_in(v)]
         if not skip and not fitting:
             skip = f"no version that it is asked in has it: {', '.join(asked or speaks)}"

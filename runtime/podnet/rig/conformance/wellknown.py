@@ -48,6 +48,7 @@ _WEB = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
 
 _WELL_KNOWN: Mapping[str, Parameters] = {
     "bridge": Parameters(
+        requires=("bridge",),
         config={"bridge": "rig0", "isGateway": True, "ipMasq": True, "ipam": _ipam()},
         prepare=_NO_WAIT,
         inside=_NO_WAIT,
@@ -62,6 +63,7 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         },
     ),
     "ptp": Parameters(
+        requires=("veth",),
         config={"ipMasq": True, "ipam": _ipam()},
         prepare=_NO_WAIT,
         inside=_NO_WAIT,
@@ -73,6 +75,7 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         },
     ),
     "macvlan": Parameters(
+        requires=("macvlan",),
         config={"master": "up0", "ipam": _ipam()},
         prepare=_UPLINK,
         bad=({"mode": "sideways"}, {"mtu": 9000}),
@@ -84,6 +87,7 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         },
     ),
     "ipvlan": Parameters(
+        requires=("ipvlan",),
         config={"master": "up0", "ipam": _ipam()},
         prepare=_UPLINK,
         bad=({"mode": "sideways"},),
@@ -91,14 +95,15 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         missing=("ip link delete up0",),
     ),
     "vlan": Parameters(
+        requires=("vlan",),
         config={"master": "up0", "vlanId": 7, "ipam": _ipam()},
         prepare=_UPLINK,
         bad=({"vlanId": 5000},),
         full=_FULL,
         missing=("ip link delete up0",),
     ),
-    "dummy": Parameters(config={"ipam": _ipam()}, full=_FULL),
-    "tap": Parameters(config={"ipam": _ipam()}, full=_FULL),
+    "dummy": Parameters(requires=("dummy",), config={"ipam": _ipam()}, full=_FULL),
+    "tap": Parameters(requires=("tun",), config={"ipam": _ipam()}, full=_FULL),
     "loopback": Parameters(
         kind=Kind.ADJUSTS, ifname="lo", distinct=False, inside=("ip link set lo down",)
     ),
@@ -172,7 +177,7 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
         },
     ),
     "sbr": Parameters(before=_BEFORE),
-    "vrf": Parameters(config={"vrfname": "blue"}, before=_BEFORE),
+    "vrf": Parameters(requires=("vrf",), config={"vrfname": "blue"}, before=_BEFORE),
     "host-device": Parameters(
         config={"device": "nic0", "ipam": _ipam()},
         single=True,
