@@ -96,6 +96,8 @@ def test_a_plugin_that_is_not_there_is_missing_only_where_something_failed():
         ({"timed_out": True, "exit_status": None, "signal": 9}, "timed-out"),
         ({"exit_status": None, "signal": 11}, "killed"),
         ({"stdout": b"hello"}, "not-a-result"),
+        ({"stdout": b'{"code": 7, "msg": "no"}'}, "status-against-answer"),
+        ({"exit_status": 1, "stdout": b'{"ips": []}'}, "status-against-answer"),
         ({"stdout": b"{}{}"}, "two-answers"),
         ({"exit_status": 1, "stdout": b'{"code": 11, "msg": "later"}'}, "try-again-later"),
         ({"exit_status": 1, "stdout": b'{}{"code": 8, "msg": "same"}'}, "two-answers"),

@@ -31,7 +31,7 @@ def test_a_scenario_comes_out_as_it_says(path, node):
 
 
 def test_each_pain_names_where_it_hurt_and_its_cause():
-    about_faults = ("disk-", "addresses-")
+    about_faults = ("disk-", "addresses-", "killed-", "answer-")
     for path in SCENARIOS:
         scenario = reading.load(path)
         assert scenario.about, path

@@ -66,6 +66,8 @@ KINDS: dict[str, Kind] = {
     "doubled": Kind(Place.CALL, "its work, and its answer twice"),
     "truncated": Kind(Place.CALL, "its work, and the first half of its answer"),
     "silent": Kind(Place.CALL, "its work, and no answer"),
+    "flood": Kind(Place.CALL, "its work, and 16 MiB of blanks before its answer"),
+    "lingers": Kind(Place.CALL, "a process left behind holds its streams", Unit.SECONDS, "5"),
     "interface": Kind(Place.CALL, "addresses that are of another interface", Unit.NUMBER, "99"),
     "netns-gone": Kind(Place.CALL, "after its work the container's namespace is gone"),
     "netns-gone-before": Kind(Place.CALL, "before its work the container's namespace is gone"),

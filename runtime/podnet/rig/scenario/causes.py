@@ -24,6 +24,7 @@ CAUSES: Mapping[str, str] = {
     "timed-out": "see what the plugin waits for; whoever ends it must DEL the whole chain",
     "killed": "find out who sends the signal (memory limits, timeouts); DEL the whole chain",
     "not-a-result": "only the result may go to stdout; everything else belongs on stderr",
+    "status-against-answer": "the exit status must say what the answer says: 0 with a result alone",
     "two-answers": "a plugin prints one document: the result, or the error",
     "try-again-later": "code 11 asks the runtime to repeat the call; few runtimes do",
     "not-idempotent": "DEL must succeed where what it removes is gone already",
@@ -253,7 +254,11 @@ def _unreadable(outcome: Outcome, at: str, who: str) -> Iterator[Cause]:
     try:
         answer.result(outcome, version)
     except answer.PluginError as exc:
-        many = len(list(answer.documents(outcome.stdout))) > 1
+        printed = list(answer.documents(outcome.stdout))
+        if len(printed) == 1 and _is_error(printed[0]):
+            yield Cause("status-against-answer", f"{at}: {who} exited with 0, and {exc.error}")
+            return
+        many = len(printed) > 1
         yield Cause(
             "two-answers" if many else "not-a-result", f"{at}: {who} exited with 0, but {exc.error}"
         )
@@ -265,8 +270,18 @@ def _refusal(outcome: Outcome, at: str, who: str) -> Iterator[Cause]:
     except answer.PluginError as exc:
         if exc.error.code == Code.TRY_AGAIN_LATER:
             yield Cause("try-again-later", f"{at}: {who} says code 11: {exc.error.msg}")
-        if len(list(answer.documents(outcome.stdout))) > 1:
+        printed = list(answer.documents(outcome.stdout))
+        if len(printed) > 1:
             yield Cause("two-answers", f"{at}: {who} printed a result and an error")
+        elif printed and not _is_error(printed[0]):
+            yield Cause(
+                "status-against-answer",
+                f"{at}: {who} exited with {outcome.exit_status}, and printed what is no error",
+            )
+
+
+def _is_error(document: object) -> bool:
+    return isinstance(document, dict) and "code" in document
 
 
 def _namespace(evidence: Evidence) -> Iterator[Cause]:

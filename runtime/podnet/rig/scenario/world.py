@@ -4,6 +4,8 @@ A Node of its own whose disk is a temporary directory, so that it can start agai
 plugins are searched in one directory, of shims where faults are.
 """
 
+import fcntl
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,7 @@ from podnet.kernel.facts import Fact
 from podnet.node import Node
 from podnet.places import LIBCNI_CACHE, Places
 from podnet.pods import Pods
-from podnet.rig import disasters, picture, shims
+from podnet.rig import disasters, disk, picture, shims
 from podnet.rig.caller import NAMESPACES, without_cni
 from podnet.rig.disasters import LEASES, Undo
 from podnet.rig.faults import Fault, Place
@@ -305,8 +307,16 @@ def _unreadable(found: Places) -> dict[str, int]:
 
 
 def _locks() -> list[str]:
-    facts = picture.take_here(replace(picture.WHOLE, processes=False))
-    return [fact.key for fact in facts if fact.kind == "lock"]
+    """Return the files whose lock somebody holds: asked for, since /proc/locks may skip a line."""
+    held = []
+    found = disk.files(picture.WHOLE.directories, picture.WHOLE.ignored)
+    for path in (path for path, status in found.items() if stat.S_ISREG(status.st_mode)):
+        with suppress(OSError), Path(path).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path)
+    return held
 
 
 def _disks(more: Sequence[Path]) -> dict[str, str]:

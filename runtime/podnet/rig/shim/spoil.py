@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _KILL, _UNMOUNT_LATER = 9, 2
 _PROSE = b"this is not JSON: {\xff\n"
 _LONG = 3600.0
+_FLOOD = 16 << 20
 
 Written = tuple[str, Words]
 
@@ -45,6 +46,10 @@ def _spoil(call: Call, kind: str, value: str, written: Written) -> NoReturn:
         _remove_namespace(call)
     elif kind == "exit":
         ended = int(value)
+    elif kind == "lingers":
+        if os.fork() == 0:
+            time.sleep(float(value))
+            os._exit(0)
     elif kind == "error-after":
         ended, answer = 1, _error(value)
     elif kind in _SPOILT:
@@ -85,6 +90,7 @@ _SPOILT: dict[str, Callable[[bytes, str], bytes]] = {
     "doubled": lambda answer, _: answer + answer,
     "truncated": lambda answer, _: answer[: len(answer) // 2],
     "silent": lambda _, __: b"",
+    "flood": lambda answer, _: b" " * _FLOOD + answer,
     "interface": _with_interface,
 }
 
