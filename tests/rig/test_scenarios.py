@@ -82,6 +82,20 @@ def test_what_works_names_no_cause_and_leaves_nothing(outcome):
 
 
 @pytest.mark.root
+def test_the_kernel_is_asked_of_the_node_and_of_its_pods(outcome):
+    report = outcome("""
+  - create: {pod: web}
+  - exec: {pod: web, command: [ip, address, add, 10.0.0.1/8, dev, lo]}
+    expect:
+      kernel:
+        /run/netns/web address 10.0.0.1/8 dev lo: present
+        node address 10.0.0.1/8 dev lo: absent
+        node namespace /run/netns/web: present
+""")
+    assert report.ok, report.steps[-1]
+
+
+@pytest.mark.root
 def test_a_step_that_is_not_as_expected_says_why_and_ends_the_scenario(outcome):
     report = outcome("""
   - create: {pod: web}

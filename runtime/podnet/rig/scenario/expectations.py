@@ -25,7 +25,7 @@ class Found:
         reached: Whether an answer to a probe came back.
         result: The last result of an ADD, as JSON.
         leaks: What is left of pods that are gone.
-        states: Of files, links and pods: what each is.
+        states: Of files, links, facts and pods: what each is.
         causes: What was the matter.
     """
 
@@ -129,6 +129,7 @@ _CHECKS: Mapping[str, Callable[[Fields, Found], Iterator[str]]] = {
     "leaks": _leaks,
     "files": _states("files"),
     "links": _states("links"),
+    "kernel": _states("kernel"),
     "pods": _states("pods"),
     "cause": _cause,
 }

@@ -16,6 +16,7 @@ from podnet.cni.wire import Fields
 from podnet.errors import PodnetError, TimedOutError, UsageError
 from podnet.kernel import namespaces, probes
 from podnet.pipes import Child, converse
+from podnet.rig import picture
 from podnet.rig.scenario.causes import Cause, Moment, causes
 from podnet.rig.scenario.expectations import Found, told, unmet
 from podnet.rig.scenario.reading import Scenario, Step
@@ -270,6 +271,7 @@ class _Run:
             states={
                 "files": world.node.run(_files, _names(expect, "files")),
                 "links": world.node.run(_links, _names(expect, "links")),
+                "kernel": _facts(world, _names(expect, "kernel")),
                 "pods": world.driver.states() if "pods" in asked else {},
             },
             causes=[c.name for c in causes(world.evidence(self.moments))]
@@ -291,6 +293,11 @@ def _file(path: Path) -> str:
     if not os.path.lexists(path):
         return "absent"
     return "present" if path.is_dir() or path.stat().st_size else "empty"
+
+
+def _facts(world: World, parts: Sequence[str]) -> dict[str, str]:
+    told = [f"{f.where} {f}" for f in picture.take(world.node)] if parts else []
+    return {p: "present" if any(p in fact for fact in told) else "absent" for p in parts}
 
 
 def _links(names: Sequence[str]) -> dict[str, str]:

@@ -64,6 +64,11 @@ EXPECT: Schema = _object(
     ),
     files=_states("Path and state.", "present", "absent", "empty"),
     links=_states("Link of the Node and state.", "present", "absent"),
+    kernel=_states(
+        "Part of a fact and state; facts are told as `podnet leaks` does, a pod's with its namespace.",
+        "present",
+        "absent",
+    ),
     pods=_states("Pod and state: ready, failed, absent."),
     cause=_text("The rig names this cause."),
 )
