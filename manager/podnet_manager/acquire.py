@@ -6,7 +6,9 @@ the whole network and not its first hundred subnets, so that many Nodes that sta
 rarely meet.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from random import Random
 
 from podnet.errors import PodnetError
@@ -87,14 +89,42 @@ def decide(conf: NetConf, leases: tuple[Lease, ...], claimant: Claimant, draw: R
     """
     for lease in filter(claimant.is_own, leases):
         return Reuse(lease) if allows(conf, lease.subnets) else GiveBack(lease)
-    taken = {subnet for lease in leases for subnet in lease.subnets.each}
+    leased = [subnet for lease in leases for subnet in lease.subnets.each]
     previous = claimant.previous
-    if previous and allows(conf, previous) and not taken.intersection(previous.each):
+    taken = [Taken(pool, leased) for pool in conf.pools]
+    if (
+        previous
+        and allows(conf, previous)
+        and not any(s in t for s in previous.each for t in taken)
+    ):
         return Create(previous)
-    return Create(Subnets.of(tuple(_free(pool, taken, draw) for pool in conf.pools)))
+    return Create(Subnets.of(tuple(map(_free, conf.pools, taken, repeat(draw)))))
 
 
-def _free(pool: Pool, taken: set[Subnet], draw: Random) -> Subnet:
+class Taken:
+    """What is taken of a pool, also by leases of other sizes: SubnetLen may have been another.
+
+    Args:
+        pool: The pool.
+        leased: What is leased, of any family.
+    """
+
+    def __init__(self, pool: Pool, leased: Iterable[Subnet]) -> None:
+        of_family = [one for one in leased if one.version == pool.network.version]
+        length = pool.subnet_len
+        self._wider = {one for one in of_family if one.prefixlen < length}
+        self._lengths = {one.prefixlen for one in self._wider}
+        self._subnets = {
+            one.supernet(new_prefix=length) for one in of_family if one.prefixlen >= length
+        }
+
+    def __contains__(self, subnet: Subnet) -> bool:
+        return subnet in self._subnets or any(
+            subnet.supernet(new_prefix=length) in self._wider for length in self._lengths
+        )
+
+
+def _free(pool: Pool, taken: Taken, draw: Random) -> Subnet:
     for _ in range(_DRAWS):
         subnet = pool.at(draw.randrange(len(pool)))
         if subnet not in taken:

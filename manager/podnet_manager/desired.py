@@ -4,7 +4,7 @@ The same question for every backend, as routes, neighbours and forwarding entrie
 compares them with what is there need not know which backend it was.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -29,10 +29,14 @@ class Surroundings:
     Attributes:
         uplink: The link to the others.
         devices: Family to the index of its vxlan link.
+        macs: Family to the hardware address of that.
+        networks: Of all Nodes; a lease of anything else is somebody's mistake.
     """
 
     uplink: Uplink
     devices: Mapping[int, int]
+    macs: Mapping[int, str]
+    networks: Collection[Subnet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,17 @@ def entries(
             skipped.append(Skipped(lease, f"its backend is {theirs}, not {wanted}"))
             continue
         for subnet in lease.subnets.each:
-            made = of_peer(backend, lease, subnet, here)
+            is_inside = any(_is_inside(subnet, network) for network in here.networks)
+            made = of_peer(backend, lease, subnet, here) if is_inside else "it is of no network"
             if isinstance(made, str):
                 skipped.append(Skipped(lease, made))
             else:
                 found |= made
     return found, skipped
+
+
+def _is_inside(subnet: Subnet, network: Subnet) -> bool:
+    return subnet.version == network.version and subnet.subnet_of(network)  # type: ignore[arg-type]  # of one family
 
 
 def _of_vxlan(
@@ -95,6 +104,8 @@ def _of_vxlan(
     if not isinstance(mac, str) or not _is_mac(mac):
         return f"its VtepMAC is {mac!r}"
     mac, gateway = mac.lower(), subnet.network_address
+    if mac == here.macs.get(subnet.version):
+        return f"its VtepMAC is this Node's own, {mac}: its --state-dir is a copy"
     return {
         Neighbour(device, gateway, mac),
         Forwarding(device, mac, remote),

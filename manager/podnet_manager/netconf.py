@@ -38,6 +38,8 @@ _LENGTHS = {4: _Lengths(24, 22, 30, 28), 6: _Lengths(64, 62, 126, 124)}
 _BITS_FOR_NODES = 2
 _DEFAULT_PORT = 8472
 _DEFAULT_AS, _BGP_PORT = 64512, 179
+# Every host takes packets of 576 bytes (RFC 791); the tunnel has 50 of its own.
+_SMALLEST_MTU = 626
 _LARGEST_AS = (1 << 32) - 2
 _LARGEST_VNI = (1 << 24) - 1
 _LARGEST = 65535
@@ -269,11 +271,21 @@ def _vxlan(section: Fields) -> Vxlan:
     return Vxlan(
         vni=_number(section, "VNI", default=1, most=_LARGEST_VNI),
         port=_number(section, "Port", default=0, most=_LARGEST) or _DEFAULT_PORT,
-        mtu=_number(section, "MTU", default=0, most=_LARGEST),
+        mtu=_mtu(section),
         gbp=section.flag("GBP"),
         learning=section.flag("Learning"),
         direct_routing=section.flag("DirectRouting"),
     )
+
+
+def _mtu(section: Fields) -> int:
+    mtu = _number(section, "MTU", default=0, most=_LARGEST)
+    if mtu and mtu < _SMALLEST_MTU:
+        raise InvalidConfigError(
+            f"{section.path('MTU')} {mtu} leaves too little inside a tunnel",
+            f"it is that of the underlay, at least {_SMALLEST_MTU}",
+        )
+    return mtu
 
 
 _REFLECTORS = {4: "RouteReflector", 6: "IPv6RouteReflector"}

@@ -242,7 +242,12 @@ def mend(netlink: Netlink, placed: Placed, change: Difference) -> Outcome:
 def _desired(
     conf: NetConf, prepared: Prepared, leases: Mapping[Subnets, Lease | None]
 ) -> tuple[dict[Subnets, set[Entry]], list[Skipped]]:
-    here = Surroundings(uplink=prepared.uplink, devices=_devices(prepared))
+    here = Surroundings(
+        uplink=prepared.uplink,
+        devices=_devices(prepared),
+        macs={family: one.mac for family, one in prepared.vteps.items()},
+        networks=[pool.network for pool in conf.pools],
+    )
     found, skipped = dict[Subnets, set[Entry]](), list[Skipped]()
     for subnets, lease in leases.items():
         found[subnets], missed = desired.entries(conf.backend, [lease] if lease else [], here)

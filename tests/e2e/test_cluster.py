@@ -1,6 +1,7 @@
 """Clusters as a person meets them: Nodes, managers and pods that reach each other; faults and repair."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +21,10 @@ def podnet_probe(podnet: Any) -> Any:
         return podnet.json("probe", "--all", status=1)
 
 
-@pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
+NEEDS_BIRD = pytest.mark.skipif(not shutil.which("bird"), reason="bird: apt-get install bird2")
+
+
+@pytest.mark.parametrize("backend", ["vxlan", "host-gw", pytest.param("bgp", marks=NEEDS_BIRD)])
 def test_pods_of_all_nodes_reach_each_other_and_every_node(podnet, backend, sh) -> None:
     before = sh("ip -br link; ip netns; grep -c nsfs /proc/self/mountinfo || true")
     podnet("cluster", "up", "--backend", backend, "--dual-stack")
@@ -35,9 +39,13 @@ def test_pods_of_all_nodes_reach_each_other_and_every_node(podnet, backend, sh) 
     assert {cell["way"] for cell in cells} == {"icmp", "mtu", "tcp", "udp"}
     assert {cell["reached"] for cell in cells} == {True}
     podnet("--node", "n1", "check")
+    world = podnet("node", "exec", "n1", "--", "stat", "-Lc", "%d %i", "/proc/self/ns/uts")
+    device, inode = map(int, world.stdout.split())
+    assert worlds.processes((device, inode))
     podnet("cluster", "down")
     assert podnet.json("node", "list")["items"] == []
     assert sh("ip -br link; ip netns; grep -c nsfs /proc/self/mountinfo || true") == before
+    assert not worlds.processes((device, inode))  # BIRD outlives its manager, and not its Node
 
 
 def test_a_node_that_is_cut_off_is_missed_and_comes_back(podnet) -> None:

@@ -91,6 +91,7 @@ def test_dual_stack_has_a_pool_for_each_family() -> None:
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "udp"}}', "no backend"),
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 16777216}}', "VNI"),
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "Port": "1"}}', "Port"),
+        ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "MTU": 625}}', "MTU 625"),
     ],
 )
 def test_a_bad_configuration_names_field_and_reason(text: str, said: str) -> None:
@@ -228,6 +229,22 @@ def test_only_free_subnets_of_the_whole_range_are_chosen(seed: int) -> None:
     assert step == Create(Subnets.of((ip_network("10.5.0.128/26"),)))
 
 
+@given(st.integers())
+def test_leases_of_another_size_are_not_cut_into_or_covered(seed: int) -> None:
+    """Who changes SubnetLen has Nodes that still hold the old leases."""
+    taken = (
+        lease("10.5.0.0/25", "10.99.0.7"),
+        lease("10.5.0.128/28", "10.99.0.8"),
+        lease("fd00::/64", "10.99.0.9"),
+    )
+
+    step = decide(conf(SMALL), taken, claimant(), Random(seed))
+
+    assert step == Create(Subnets.of((ip_network("10.5.0.192/26"),)))
+    before = claimant(previous=Subnets.of((ip_network("10.5.0.128/26"),)))
+    assert decide(conf(SMALL), taken, before, Random(seed)) == step
+
+
 def test_simultaneous_starts_are_spread_over_the_whole_network() -> None:
     big = conf('{"Network": "10.0.0.0/8"}')
     chosen = {str(decide(big, (), claimant(), Random(seed))) for seed in range(200)}
@@ -248,7 +265,12 @@ UPLINK = Uplink(
     index=2, name="eth0", mtu=1500, ipv4=ip_address("10.99.0.1"),  # type: ignore[arg-type]
     networks=(ip_interface("10.99.0.1/16"),),
 )  # fmt: skip
-HERE = Surroundings(uplink=UPLINK, devices={4: 7})
+HERE = Surroundings(
+    uplink=UPLINK,
+    devices={4: 7},
+    macs={4: "7a:00:00:00:00:99"},
+    networks=[ip_network("10.5.0.0/16")],
+)
 PEER = lease(
     "10.5.43.0/24", "10.99.0.2", backend_type="vxlan", data={"VtepMAC": "7A:00:00:00:00:01"}
 )
@@ -289,6 +311,24 @@ def test_direct_routing_is_for_peers_on_the_link() -> None:
         (
             lease("10.5.43.0/24", "10.99.0.2", backend_type="vxlan", data={"VtepMAC": "x"}),
             "VtepMAC",
+        ),
+        (
+            lease(
+                "10.5.43.0/24",
+                "10.99.0.2",
+                backend_type="vxlan",
+                data={"VtepMAC": "7A:00:00:00:00:99"},
+            ),
+            "this Node's own",
+        ),
+        (
+            lease(
+                "0.0.0.0/0",
+                "10.99.0.2",
+                backend_type="vxlan",
+                data={"VtepMAC": "7a:00:00:00:00:01"},
+            ),
+            "of no network",
         ),
     ],
 )
