@@ -21,8 +21,15 @@ _OURS = ("podnet", "podnet_plugins")
 _CONTAINERS = (dict, list, set, bytearray)
 
 
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
 class Imprint:
-    """This process, as it is now."""
+    """This process, as it is now; not what is in its modules' containers, but how much.
+
+    That podnet's own plugins keep nothing in their modules is a test (test_stateless), not looked
+    at here each time.
+    """
 
     def __init__(self) -> None:
         modules = [vars(module) for name, module in sys.modules.items() if _is_ours(name)]
@@ -48,7 +55,10 @@ def _process() -> tuple[object, ...]:
     said = _STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [line for line in said if line.partition(":")[0] in _OF_STATUS]
     limits = _LIMITS.read_text(encoding="utf-8")
-    return lines, limits, [signal.getsignal(number) for number in signal.valid_signals()]
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    timers = [signal.getitimer(timer) for timer in _TIMERS]
+    scheduled = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    return lines, limits, handlers, timers, scheduled
 
 
 def _has_children() -> bool:

@@ -5,13 +5,12 @@ kind can do without: the netlink messages, or one run of nft or iptables.
 """
 
 import os
-import subprocess
 from collections.abc import Callable
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from benchmarks.measure import milliseconds
-from podnet.kernel import addresses, links, namespaces, routes, traffic
+from podnet.kernel import addresses, links, namespaces, programs, routes, traffic
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.routes import Route
 from podnet.kernel.traffic import TokenBucket
@@ -88,4 +87,6 @@ def _index(netlink: Netlink, name: str) -> int:
 
 
 def _run(*command: str, stdin: str = "") -> None:
-    subprocess.run(command, input=stdin.encode(), stdout=subprocess.DEVNULL, check=True)
+    done = programs.run(*command, stdin=stdin)
+    if done.status:
+        raise RuntimeError(done.stderr)

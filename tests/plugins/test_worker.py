@@ -28,7 +28,7 @@ from podnet.plugin_host import PluginHost
 
 PACKAGE = Path(podnet_plugins.__file__).parent
 PROBE = """
-import gc, json, os, signal, socket, sys, threading, time
+import gc, json, os, resource, signal, socket, sys, threading, time
 
 RUNS = []
 
@@ -59,6 +59,8 @@ def _world(asked):
         "namespaces": [os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "uts", "mnt")],
         "hostname": socket.gethostname(),
         "runs": len(RUNS),
+        "timer": signal.getitimer(signal.ITIMER_REAL),
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "stdin": sys.stdin.buffer.peek(1).decode(),
         "path": sys.argv[1:],
     }
@@ -71,6 +73,8 @@ def _mess():
     os.chdir("/proc")
     os.umask(0o777)
     os.open("/dev/null", os.O_RDONLY)
+    os.nice(5)
+    signal.setitimer(signal.ITIMER_REAL, 1000)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -97,6 +101,9 @@ def main():
                 os._exit(0)
             os.waitpid(child, 0)
             print(os.read(read, 20).decode())
+        case str(do) if do.startswith("exec "):
+            print(os.getpid(), flush=True)
+            exec(do.removeprefix("exec "), globals())
         case "who":
             print(os.getpid())
         case "fail":
@@ -226,6 +233,33 @@ def test_whatever_a_plugin_does_to_its_process_the_next_ones_do_not_see(both):
         assert both.run("mess").stdout == b"{}"
 
     assert [both.world() for _ in range(6)] == [before] * 6
+
+
+ONE_TRACE = {
+    "a timer": "signal.setitimer(signal.ITIMER_REAL, 1000)",
+    "niceness": "os.nice(5)",
+    "a CPU of its own": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    "a file mode mask": "os.umask(0o777)",
+    "a handler": "signal.signal(signal.SIGUSR1, lambda *_: None)",
+    "a blocked signal": "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})",
+    "something remembered": "RUNS.append(1)",
+    "a module": "import wave",
+    "a thread": "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "a child": "os.fork() or time.sleep(2)",
+    "a limit": "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+}
+
+
+@pytest.mark.parametrize("trace", ONE_TRACE)
+def test_a_plugin_that_changes_its_process_is_its_workers_last(both, trace):
+    do = ONE_TRACE[trace]
+    if trace == "a CPU of its own" and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is one CPU only")
+
+    pids = [both.run(f"exec {do}").stdout for _ in range(3)]
+
+    assert all(pids)
+    assert not {*pids} & {both.run("who").stdout for _ in range(12)}
 
 
 def test_workers_serve_one_call_after_another(both):
