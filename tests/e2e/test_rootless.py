@@ -414,3 +414,11 @@ def test_scenarios_run_with_their_faults_of_disks_and_their_reboots(user, tmp_pa
     )
     scenario.chmod(0o644)
     assert "1 of 1 as expected" in user("run", scenario).stderr
+
+
+def test_plugins_are_held_against_the_spec(user: User) -> None:
+    cases = "del-leaves-nothing,check-rules-are-gone,parallel-add,kill-then-add,env-any-directory"
+    found = user.json("conformance", "bridge", "--case", cases)["items"]
+    assert {item["name"]: item["verdict"] for item in found} == dict.fromkeys(
+        cases.split(","), "passed"
+    )

@@ -1,6 +1,7 @@
 """The suite is tested itself: each case is failed by a plugin with one flaw, and passed without."""
 
 from collections.abc import Iterator
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from tests.rig.flawed.table import FLAWS
 
 from podnet import places
 from podnet.cni.versions import RELEASED
+from podnet.kernel import namespaces
+from podnet.node import Node
 from podnet.plugin_host import PluginHost
-from podnet.rig.conformance import suite, wellknown
+from podnet.rig.conformance import kernel_view, suite, wellknown
 from podnet.rig.conformance.case import Case
 from podnet.rig.conformance.cases import all_cases
+from podnet.rig.conformance.scene import Scene, Violation
 from podnet.rig.conformance.subject import Subject
 from podnet.rig.conformance.suite import Finding, Verdict
 
@@ -97,3 +101,19 @@ def test_the_same_plugin_without_it_passes(case: Case, forked: PluginHost) -> No
     kind, _ = FLAWS[case.id]
     found = tried(case, f"{host.CORRECT}{kind}", kind, forked)
     assert found.verdict is Verdict.PASSED, found.message
+
+
+@pytest.mark.root
+def test_what_happens_in_somebody_else_s_namespace_is_no_finding(
+    node: Node, tmp_path: Path
+) -> None:
+    """A Node's mounts are a copy of the machine's, pinned namespaces among them."""
+    foreign = tmp_path / "foreign"
+    node.run(namespaces.create, foreign)
+    scene = Scene(node)
+    before = scene.picture()
+    node.run(kernel_view.add_address, str(foreign), "lo", ip_interface("192.0.2.1/32"))
+    scene.nothing_since(before, "somebody else")
+    node.run(kernel_view.add_address, "", "lo", ip_interface("192.0.2.1/32"))
+    with pytest.raises(Violation, match=r"an address leaves address 192\.0\.2\.1/32 dev lo"):
+        scene.nothing_since(before, "an address")

@@ -310,7 +310,7 @@ def guarded_by_a_file(verb: str) -> Flaw:
             return failure(asked, 11, "somebody is at work")
         touch(asked)
         said = do(asked)
-        time.sleep(0.1)
+        time.sleep(0.3)
         asked.mark.unlink()
         return said
 

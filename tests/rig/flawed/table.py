@@ -147,7 +147,7 @@ def slowly(asked: Asked, do: Plugin) -> Said:
     draft = MEMORY / f"draft-{time.time_ns()}"
     draft.touch()
     said = do(asked)
-    time.sleep(0.1)
+    time.sleep(0.3)
     draft.unlink()
     return said
 

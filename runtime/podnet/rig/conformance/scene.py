@@ -11,13 +11,14 @@ from podnet.kernel import namespaces, programs
 from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.rig import picture
+from podnet.rig.caller import NAMESPACES
 from podnet.rig.conformance import kernel_view
 from podnet.rig.conformance.kernel_view import Seen
-from podnet.rig.picture import Picture
+from podnet.rig.picture import NODE, Picture
 
 _POD = "pod:"
 # The kernel takes a moment to clear a link away, and to tell a bridge that it lost its carrier.
-_PATIENCE, _PAUSE = 1.0, 0.02
+_PATIENCE, _PAUSE = 2.0, 0.02
 _SHOWN = 4
 # What becomes of a link without a queue when it is given one (net/sched/sch_api.c).
 _BY_THE_KERNEL = {"txqlen": (None, 1000)}
@@ -46,8 +47,12 @@ class Scene:
         return self.node.run(kernel_view.look, netns)
 
     def picture(self) -> Picture:
-        """Return all that a plugin could have changed: on the Node, its disk, and in all pods."""
-        return picture.take(self.node)
+        """Return all that a plugin could have changed: on the Node, its disk, and in all pods.
+
+        Not what is in namespaces of others, which the Node's mounts were copied with.
+        """
+        ours = (NODE, f"{NAMESPACES}/")
+        return frozenset(fact for fact in picture.take(self.node) if fact.where.startswith(ours))
 
     def command(self, line: str, pod: Attachment | None = None) -> None:
         """Run a command on the Node, or inside *pod* when it begins with ``pod:``.
@@ -82,7 +87,7 @@ class Scene:
         Raises:
             Violation: Something was; it is named.
         """
-        deadline = time.monotonic() + _PATIENCE
+        deadline, pause = time.monotonic() + _PATIENCE, _PAUSE
         while True:
             changes = list(_changes(before, self.picture(), settings=settings))
             if not changes:
@@ -90,7 +95,8 @@ class Scene:
             if time.monotonic() > deadline:
                 more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
                 raise Violation(f"{what} leaves {'; '.join(changes[:_SHOWN])}{more}")
-            time.sleep(_PAUSE)
+            time.sleep(pause)
+            pause *= 2
 
     def nothing_gone(self, before: Picture, what: str) -> None:
         """Hold that all there was *before* is still there, and as it was.
@@ -122,7 +128,7 @@ def _changes(before: Picture, after: Picture, *, settings: bool) -> Iterator[str
 
 
 def _of_pod(where: str) -> str:
-    return "" if where == picture.NODE else f" in {where}"
+    return "" if where == NODE else f" in {where}"
 
 
 def _command(words: list[str], netns: str) -> programs.Done:
