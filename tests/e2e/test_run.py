@@ -26,7 +26,8 @@ def test_a_failure_is_told_by_step_line_and_cause(podnet, tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text(FAILING)
     done = podnet("run", path, status=1)
-    assert "bad: NOT as expected" in done.stdout
+    assert done.stdout.startswith("bad\n   1  NOT OK")
+    assert done.stdout.endswith("  NOT as expected\n")
     assert f"{path}:5: step 1: it must succeed" in done.stdout
     assert "broken" in done.stdout
     assert "skipped" in done.stdout

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from podnet import places
 from podnet.cli import failures
-from podnet.cli.output import API_VERSION, Form, FormOption, document, show, table, write
+from podnet.cli.output import API_VERSION, Form, FormOption, document, show, write
 from podnet.cli.session import Session
 from podnet.errors import PodnetError, UsageError
 from podnet.rig import shims
@@ -20,6 +21,8 @@ from podnet.rig.scenario import run as scenarios
 from podnet.rig.scenario.reading import Scenario
 from podnet.rig.scenario.run import Report, StepReport
 from podnet.rig.scenario.schema import SCHEMA
+
+_WIDEST = 100
 
 
 def run(
@@ -92,38 +95,40 @@ def _run_all(
     """Run scenarios; return what came of them, and the exit status of those that could not run."""
     reports, status = list[Report](), 0
     told, wide = form in {Form.TABLE, Form.WIDE}, form is Form.WIDE
+    say = partial(_say, wide=wide) if told else lambda _: None
     for scenario in known:
+        if told:
+            issues = f" ({', '.join(scenario.issues)})" if scenario.issues else ""
+            write(f"{scenario.name}{issues}\n")
         try:
-            reports.append(scenarios.run(scenario, record=record))
+            reports.append(scenarios.run(scenario, say, record=record))
         except PodnetError as exc:
             status = status or failures.report(exc, str(scenario.path))
             continue
         if told:
-            write("".join(f"{line}\n" for line in _told(reports[-1], wide=wide)))
+            write("".join(f"{line}\n" for line in _verdict(reports[-1])))
     return reports, status
 
 
-def _told(report: Report, *, wide: bool) -> Iterator[str]:
-    scenario = report.scenario
-    verdict = "as expected" if report.ok else "NOT as expected"
-    issues = f" ({', '.join(scenario.issues)})" if scenario.issues else ""
-    yield f"{scenario.name}{issues}: {verdict}"
-    rows = [_row(step, wide=wide) for step in report.steps]
-    yield from table(rows).splitlines()
+def _say(step: StepReport, *, wide: bool) -> None:
+    """Print a step when it is over: some take their time."""
+    state = "skipped" if step.skipped else "NOT OK" if step.unmet else "ok"
+    said = step.said if wide else step.said.partition("\n")[0][:_WIDEST]
+    took = f"{step.milliseconds:.0f} ms"
+    write(f"{step.number:>4}  {state:<7} {took:>8}  {step.step.title:<36} {said}".rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def _verdict(report: Report) -> Iterator[str]:
     for step in report.steps:
         for sentence in step.unmet:
-            yield f"  {scenario.path}:{step.step.line}: step {step.number}: {sentence}"
+            yield f"  {report.scenario.path}:{step.step.line}: step {step.number}: {sentence}"
     for cause in report.causes:
         yield f"  cause: {cause.name}: {cause.story}"
         yield f"    {cause.remedy}"
     for leak in report.leaks:
         yield f"  left at the end: {leak}"
-
-
-def _row(step: StepReport, *, wide: bool) -> list[str]:
-    state = "skipped" if step.skipped else "NOT OK" if step.unmet else "ok"
-    said = step.said if wide else step.said.partition("\n")[0][:100]
-    return ["", str(step.number), state, f"{step.milliseconds:.0f} ms", step.step.title, said]
+    yield "  as expected" if report.ok else "  NOT as expected"
 
 
 def _item(report: Report) -> dict[str, object]:
