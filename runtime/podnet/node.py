@@ -100,6 +100,21 @@ class Node:
         """
         return self._pool.submit(function, *args, **kwargs).result()
 
+    def show(self, *directories: Path) -> None:
+        """Let the Node see directories of the caller's that are where it has others of its own.
+
+        Those that are not below /run, /var/lib or /etc/cni it sees anyway.
+
+        Raises:
+            OSError: The kernel refuses.
+        """
+        for directory in worlds.covered(directories):
+            tree = worlds.shown(directory)
+            try:
+                self.run(worlds.show, tree, directory)
+            finally:
+                os.close(tree)
+
     def enter(self) -> None:
         """Move the whole process into the Node, for good; only while it has one thread."""
         self._pool.shutdown()

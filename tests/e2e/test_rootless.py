@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from podnet.kernel import libc
 PODNET = Path(sys.executable).parent / "podnet"
 #: Nobody, and another nobody for every worker: what one leaves is told from what another has.
 USER = 40000 + os.getpid() % 20000
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-repository"
 _PATIENCE = 60.0
 
 
@@ -313,6 +314,25 @@ def test_where_user_namespaces_are_forbidden_podnet_says_what_allows_them(user):
     assert "sudo sysctl -w user.max_user_namespaces" in done.stderr
 
 
+def test_a_home_below_var_lib_is_still_there(user):
+    home = Path("/var/lib/somebody")
+
+    def move_in() -> None:
+        shutil.copytree(EXAMPLE, home / "repository")
+        for path in (home, *home.rglob("*")):
+            os.chown(path, USER, USER)
+
+    user.podnet.node.run(move_in)
+    at_home = replace(user, home=home)
+    repository = home / "repository"
+
+    options = ("--plugin-dir", repository / "plugins", "--network", repository / "note.conflist")
+    at_home("create", "web", *options)
+
+    assert "made by link-note" in at_home("exec", "web", "--", "ip", "link").stdout
+    at_home("delete", "web")
+
+
 def test_what_only_reads_makes_nothing(user):
     user("networks")
     user("create", "--help")
@@ -343,9 +363,6 @@ def test_a_program_becomes_root_of_a_machine_in_memory(user):
     assert done.stdout.startswith("lo"), done.stderr
 
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-repository"
-
-
 def _pytest(user: User, directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Run pytest as the user, in *directory*."""
     kept = {k: v for k, v in user.podnet.environment.items() if k not in {"USER", "LOGNAME"}}
@@ -373,6 +390,14 @@ def test_the_tests_of_the_example_pass_without_root(user, workers):
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert (user.home / f"pytest-of-user-{USER}").is_dir()
+
+
+def test_a_new_plugin_s_test_passes_without_root(user):
+    user("plugins", "new", "service-ip", user.home / "new")
+
+    done = _pytest(user, user.home / "new", "-q")
+
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_pytest_becomes_root_only_when_a_test_wants_a_node(user):

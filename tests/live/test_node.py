@@ -87,6 +87,20 @@ def test_everything_else_is_the_machine_s(node):
     assert node.run(Path("/etc/passwd").read_text) == Path("/etc/passwd").read_text()
 
 
+def test_a_directory_that_is_where_a_node_has_its_own_can_be_shown(node):
+    directory = Path("/var/lib/plugins")
+    node.run(directory.mkdir)
+    node.run((directory / "mine").touch)
+
+    def inside() -> tuple[bool, bool]:
+        with Node.in_memory("other") as other:
+            before = other.run((directory / "mine").exists)
+            other.show(directory, Path("/tmp"))
+            return before, other.run((directory / "mine").exists)
+
+    assert node.run(inside) == (False, True)
+
+
 def test_the_working_directory_stays(node):
     assert node.run(Path.cwd) == Path.cwd()
 

@@ -52,6 +52,17 @@ def test_the_example_s_tests_pass_by_the_script_that_ci_runs(repository):
     assert not (repository / "podnet-ci/failed").exists()
 
 
+def test_the_example_s_plugin_is_held_against_the_spec_by_the_script(repository):
+    command = (str(ROOT / "scripts/plugin-ci"), "--plugins", "plugins")
+    held = ("--conformance", "note.conflist", "--case", "chain-*", "--case", "env-*")
+
+    done = _run(repository, *command, *held)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| noted/link-note | conformant |" in (repository / "summary.md").read_text()
+    assert (repository / "podnet-ci/conformance.xml").exists()
+
+
 def test_a_plugin_that_is_broken_fails_the_script_and_leaves_its_story(repository):
     broken = repository / "plugins" / "hello"
     broken.write_text(

@@ -54,7 +54,7 @@ COMMANDS = {
 }
 
 #: Commands that need no root and no namespace of the user's own instead.
-_FOR_EVERYBODY = ("lint", "networks", "plugins")
+_FOR_EVERYBODY = ("lint", "networks", "plugins", "record", "version")
 #: Options of podnet itself; they may stand anywhere before ``--``.
 _VALUED = (
     "--node",

@@ -15,7 +15,7 @@ CLONE_NEWNET = 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 MNT_DETACH = 2
-_AT_FDCWD = -100
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 # Not in Debian 12's C library; the numbers are the same on all architectures.
 _NR_OPEN_TREE, _NR_MOVE_MOUNT = 428, 429
@@ -60,8 +60,11 @@ def unmount(target: str, flags: int = MNT_DETACH) -> None:
 
 
 def open_tree(path: str) -> int:
-    """Return a descriptor of a mount of *path* that is nowhere yet, and fits any mount namespace."""
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    """Return a descriptor of a mount of *path* that is nowhere yet, and fits any mount namespace.
+
+    With what is mounted below: a user namespace may not see what that hides.
+    """
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
     descriptor = int(_libc.syscall(_NR_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
     _checked(min(descriptor, 0), f"open tree {path}")
     return descriptor

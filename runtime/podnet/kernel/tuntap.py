@@ -97,6 +97,9 @@ def _opened() -> int:
     except OSError as exc:
         if exc.errno in {errno.ENOENT, errno.ENODEV, errno.ENXIO}:
             raise missing() from exc
+        if exc.errno in {errno.EACCES, errno.EPERM}:
+            hint = f"most systems let everybody: chmod 0666 {_DEVICE}"
+            raise MissingError(f"no permission to open {_DEVICE}", hint) from exc
         raise
 
 

@@ -39,6 +39,8 @@ def become_root(var_lib: Path | None = None) -> None:
         MissingError: The system allows no user namespaces.
     """
     user, group = os.geteuid(), os.getegid()
+    places = (Path(os.environ.get("HOME", "/")), worlds.working_directory())
+    own = [path for path in places if _is_of(path, user)]
     with _allowed():
         libc.unshare(libc.CLONE_NEWUSER)
         # The kernel maps a group only for who cannot leave the groups that keep them out.
@@ -48,7 +50,12 @@ def become_root(var_lib: Path | None = None) -> None:
         # Not at once with the user namespace: the files in a network namespace's /proc/net
         # belong to whom its root is mapped to when it is made.
         libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWNET)
-        worlds.furnish(var_lib)
+        worlds.furnish(var_lib, own)
+
+
+def _is_of(path: Path, user: int) -> bool:
+    """Tell whether a directory is the user's: a service's home may be below /var/lib."""
+    return path.is_dir() and path.stat().st_uid == user
 
 
 def enter(pid: int) -> None:

@@ -5,6 +5,8 @@ Knows mounts and how a thread gets in; which Nodes there are is podnet.node's.
 
 import errno
 import os
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from podnet.kernel import libc, namespaces
 
 KINDS = {"net": libc.CLONE_NEWNET, "uts": libc.CLONE_NEWUTS, "mnt": libc.CLONE_NEWNS}
 _CNI = Path("/etc/cni")
+_COVERED = (Path("/run"), Path("/var/lib"), _CNI)
+# Python and podnet itself: where services are installed they may be below /var/lib.
+_PROGRAMS = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +94,32 @@ def _build(hostname: str, kept: Kept | None, cpu: int | None) -> dict[str, int]:
     return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS}
 
 
-def furnish(var_lib: Path | None) -> None:
+def furnish(var_lib: Path | None, shown_too: Iterable[Path] = ()) -> None:
     """Give the calling thread's new namespaces what all work needs: lo, /sys, /run, /var/lib.
 
     Args:
         var_lib: What is seen at /var/lib; without, it is in memory.
+        shown_too: Directories that are seen as ever, even below those.
     """
     libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
     namespaces.set_loopback_up()
     namespaces.mount_sysfs()
     source = _source(var_lib)
+    held = {path: shown(path) for path in covered((*_PROGRAMS, *shown_too))}
     try:
         _cover(Path("/run"), None)
         _cover(Path("/var/lib"), source)
+        for path, tree in held.items():
+            show(tree, path)
     finally:
-        if source is not None:
-            os.close(source)
+        for descriptor in (*held.values(), *([] if source is None else [source])):
+            os.close(descriptor)
+
+
+def covered(directories: Iterable[Path]) -> list[Path]:
+    """Return which of these directories are below those that a Node has of its own."""
+    every = dict.fromkeys(path.absolute() for path in directories)
+    return [path for path in every if set(_COVERED) & set(path.parents) and path.is_dir()]
 
 
 def _source(path: Path | None) -> int | None:
@@ -158,14 +173,15 @@ def enter(descriptors: dict[str, int]) -> None:
     Raises:
         OSError: The kernel refuses.
     """
-    cwd = _working_directory()
+    cwd = working_directory()
     enter_some(descriptors)
     # Entering a mount namespace leads to its root directory.
     if cwd.is_dir():
         os.chdir(cwd)
 
 
-def _working_directory() -> Path:
+def working_directory() -> Path:
+    """Return the working directory; the root where it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:  # it was removed

@@ -14,7 +14,7 @@ from podnet.kernel.capture import Capture
 from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.pytest_plugin import trial
-from podnet.pytest_plugin.settings import lacking
+from podnet.pytest_plugin.settings import bin_dirs, lacking
 from podnet.rig import features
 
 _NETNS = Path("/run/netns")
@@ -38,6 +38,7 @@ def in_memory(request: pytest.FixtureRequest, name: str) -> Iterator[Node]:
     """Have a Node for as long as a fixture does."""
     own = trial.of(request.node)
     with Node.in_memory(name) as node:
+        node.show(request.config.rootpath, *map(Path, bin_dirs(request.config)))
         pcap = request.config.getoption("podnet_pcap")
         own.nodes[node] = node.run(Capture) if pcap else None
         try:

@@ -4,7 +4,6 @@
 judges what may be left; here the two meet, and a report comes of it.
 """
 
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from podnet.cni.errors import CniError
 from podnet.errors import LeakError, PodnetError, UsageError
-from podnet.kernel import programs, worlds
+from podnet.kernel import programs
 from podnet.node import Node
 from podnet.records import Pod
 from podnet.rig.cycles import Cycles, Plan
@@ -26,7 +25,6 @@ from podnet.rig.residue import Marks, Residue, residues
 _PATIENCE, _PAUSE = 0.5, 0.1
 # What plugins shorten a container ID to, where they do.
 _SHORT_ID = 11
-_COVERED = ("/run", "/var/lib", "/etc/cni")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ def detect(plan: Plan, *, advance: Callable[[], None] = lambda: None) -> Report:
 @contextmanager
 def _prepared(plan: Plan) -> Iterator[Node]:
     with Node.in_memory("leaks") as node:
-        _show(node, plan.places.plugin_path)
+        node.show(*map(Path, plan.places.plugin_path))
         for command in plan.prepare:
             node.run(_prepare, command)
         yield node
@@ -126,17 +124,6 @@ def _prepare(command: str) -> None:
         raise UsageError("the Node cannot be prepared by an empty command")
     if done.status != 0:
         raise UsageError(f"the Node cannot be prepared: {command}: {done.stderr.strip()}")
-
-
-def _show(node: Node, directories: Sequence[str]) -> None:
-    """Let the Node see plugins that are where it has directories of its own."""
-    for directory in directories:
-        if directory.startswith(tuple(f"{top}/" for top in _COVERED)) and Path(directory).is_dir():
-            seen = worlds.shown(Path(directory))
-            try:
-                node.run(worlds.show, seen, Path(directory))
-            finally:
-                os.close(seen)
 
 
 def _judged(
