@@ -1,9 +1,11 @@
 """What breaks a cluster, and what becomes of it: real managers, a real etcd, real packets."""
 
+import shutil
+
 import pytest
 
 from podnet.cluster import faults
-from podnet.cluster.record import Store
+from podnet.cluster.record import Cluster, Member, Store
 from podnet.errors import UsageError
 
 THIEF = "192.0.2.66"
@@ -134,3 +136,40 @@ def test_a_frozen_manager_goes_on_where_it_was(lab) -> None:
 
     lab.eventually(lambda: lab.routes("n1"), len)
     lab.eventually(lab.missing, lambda missing: not missing)
+
+
+def test_a_link_that_was_deleted_cannot_be_cut_and_a_reboot_brings_it_back(lab) -> None:
+    lab.up(1, pods=())
+    lab.do(faults.unlink, "n1", "eth0")
+
+    with pytest.raises(UsageError, match="there is no link"):
+        lab.do(faults.cut, "n1")
+    lab.do(faults.reboot, "n1")
+    lab.do(faults.cut, "n1")
+
+
+@pytest.mark.parametrize("name", ["cluster-underlay", "cluster-store"])
+def test_no_node_is_called_as_the_cluster_calls_its_own(lab, name) -> None:
+    members = (Member(name=name, number=1),)
+    cluster = Cluster(members=members, store=Store.ETCD)
+
+    with pytest.raises(UsageError, match=f"two Nodes would be called {name}"):
+        lab.node.run(lab.clusters.up, cluster, patience=1)
+
+    assert lab.clusters.names() == []
+
+
+def test_a_record_that_cannot_be_read_is_in_the_way_of_no_other_cluster(lab) -> None:
+    lab.up(1, pods=())
+
+    def spoil() -> None:
+        path = lab.clusters.directory / "broken" / "cluster.json"
+        path.parent.mkdir()
+        path.write_text("{")
+
+    lab.node.run(spoil)
+
+    lab.do(faults.cut, "n1")
+    with pytest.raises(UsageError, match="in no cluster; what is in broken cannot be read"):
+        lab.do(faults.cut, "n9")
+    lab.node.run(shutil.rmtree, lab.clusters.directory / "broken")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from podnet.cli import parsing
+from podnet.cli import failures, parsing
 from podnet.cli.output import Form, FormOption, document, show
 from podnet.cli.session import Session
 from podnet.cluster import faults, record, steps, workload
@@ -132,8 +132,12 @@ def down(
 @app.command("list")
 def list_clusters(*, output: FormOption = Form.TABLE) -> None:
     """List the clusters of this machine."""
-    known = clusters()
-    loaded = [known.load(name) for name in known.names()]
+    known, loaded = clusters(), list[Cluster]()
+    for name in known.names():
+        try:
+            loaded.append(known.load(name))
+        except UsageError as exc:  # the others are none the worse
+            failures.report(exc)
     items = [
         {
             "name": c.name,

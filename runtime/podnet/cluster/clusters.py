@@ -89,11 +89,17 @@ class Clusters:
         Raises:
             UsageError: It is in none.
         """
+        unreadable = list[str]()
         for name in self.names():
-            cluster = self.load(name)
+            try:
+                cluster = self.load(name)
+            except UsageError:
+                unreadable.append(name)
+                continue
             if member := cluster.member(node):
                 return cluster, member
-        raise UsageError(f"Node {node} is in no cluster", "podnet cluster list")
+        beside = f"; what is in {', '.join(unreadable)} cannot be read" if unreadable else ""
+        raise UsageError(f"Node {node} is in no cluster{beside}", "podnet cluster list")
 
     def up(self, cluster: Cluster, *, patience: float, say: Say = lambda _: None) -> None:
         """Make a cluster, and wait until every manager says that it is ready.

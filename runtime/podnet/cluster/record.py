@@ -213,6 +213,10 @@ def check(cluster: Cluster) -> None:
     if not 1 <= len(cluster.members) <= MOST_NODES:
         message = f"a cluster has 1 to {MOST_NODES} Nodes, not {len(cluster.members)}"
         raise UsageError(message)
+    for name in cluster.node_names:
+        if cluster.node_names.count(name) > 1:
+            hint = "the cluster's own Nodes for underlay and store have their names, too"
+            raise UsageError(f"two Nodes would be called {name}", hint)
     for text, version in ((cluster.network, 4), (cluster.ipv6_network, 6)):
         _check_network(text, version)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
+from podnet.errors import UsageError
 from podnet.kernel import addresses, links, neighbours, routes, sysctl
 from podnet.kernel.neighbours import Neighbour
 from podnet.kernel.netlink import Netlink
@@ -183,7 +184,8 @@ def _mac(number: int, *, router: bool = False) -> str:
 def _index(netlink: Netlink, name: str) -> int:
     link = links.find(netlink, name)
     if link is None:
-        raise FileNotFoundError(f"there is no link {name} in this Node")
+        hint = "podnet cluster reboot gives a Node its links again"
+        raise UsageError(f"there is no link {name} in this Node", hint)
     return link.index
 
 
