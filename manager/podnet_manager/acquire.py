@@ -69,9 +69,9 @@ class Claimant:
     def is_own(self, lease: Lease) -> bool:
         """Tell whether a lease has this Node's public address."""
         theirs, ours = lease.attributes, self.attributes
-        if ours.public_ip:
-            return theirs.public_ip == ours.public_ip
-        return theirs.public_ipv6 == ours.public_ipv6
+        pairs = (theirs.public_ip, ours.public_ip), (theirs.public_ipv6, ours.public_ipv6)
+        # Of the first family that both have; who has none of ours is somebody else.
+        return next((one == other for one, other in pairs if one and other), False)
 
 
 def allows(conf: NetConf, subnets: Subnets) -> bool:

@@ -97,10 +97,12 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
     """Find the uplink, and make the links that the backend needs.
 
     Raises:
-        PodnetError: There is no uplink, or a link cannot be made.
+        PodnetError: There is no uplink, it has no address of a family that the network has, or
+            a link cannot be made.
     """
     up = uplink.find(netlink, choices.iface, choices.towards)
     families = [pool.network.version for pool in conf.pools]
+    _require_addresses(families, choices, up)
     vteps: Mapping[int, Vtep] = {}
     mtu = up.mtu
     if isinstance(conf.backend, Bgp):
@@ -116,6 +118,18 @@ def prepare(netlink: Netlink, conf: NetConf, choices: Choices) -> Prepared:
         attributes=_attributes(conf, choices, up, vteps),
         mtu=mtu,
     )
+
+
+def _require_addresses(families: Collection[int], choices: Choices, up: Uplink) -> None:
+    """Refuse a Node that the others could not reach, or not tell from another."""
+    public = {4: choices.public_ip or up.ipv4, 6: choices.public_ipv6 or up.ipv6}
+    for family in families:
+        if public[family] is None:
+            raise UsageError(
+                f"interface {up.name} has no IPv{family} address, and the network is one of IPv{family}",
+                "give it one, name another (--iface), or leave that family out of the network "
+                "configuration",
+            )
 
 
 def _require_own_address(choices: Choices, up: Uplink) -> None:

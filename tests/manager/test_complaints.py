@@ -251,6 +251,24 @@ def test_an_interface_that_cannot_be_is_refused_in_words(
         two_uplinks.run(find)
 
 
+def test_a_node_without_an_address_of_the_networks_family_touches_nobodys_lease(
+    rack, until
+) -> None:
+    rack.configure(HOST_GW)
+    taken = Subnets.of((ip_network("10.5.9.0/24"),))
+    with closing(SqliteStore(rack.store, holder="")) as store:
+        before = store.create(taken, ANOTHER, ttl=1000)
+    one = rack.machine()
+    one.sh("ip -4 addr flush dev eth0")
+
+    one.start()
+
+    until(lambda: "eth0 has no IPv4 address" in one.ask("/readyz")[1], "it is refused")
+    assert of(rack, "10.5.9.0/24") == before
+    one.sh("ip addr add 10.99.0.1/16 dev eth0")
+    until(one.is_ready, "it has one now")
+
+
 # -- masquerading: 13, forwarding: 14
 
 

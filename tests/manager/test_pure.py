@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from random import Random
 
 import pytest
@@ -209,6 +209,32 @@ def test_a_lease_that_the_configuration_does_not_allow_is_given_back() -> None:
     own = lease("10.6.0.0/24", "10.99.0.1")
 
     assert decide(conf(SMALL), (own,), claimant(), Random(1)) == GiveBack(own)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_own"),
+    [
+        (("10.99.0.1", None), ("10.99.0.1", None), True),
+        (("10.99.0.1", None), ("10.99.0.2", None), False),
+        (("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::1"), False),
+        (("10.99.0.1", "fd99::1"), (None, "fd99::1"), True),
+        ((None, "fd99::1"), (None, "fd99::1"), True),
+        ((None, "fd99::1"), ("10.99.0.1", None), False),
+        ((None, None), ("10.99.0.1", None), False),
+        ((None, None), (None, None), False),
+    ],
+)
+def test_a_lease_is_a_nodes_own_by_an_address_that_both_have(ours, theirs, is_own) -> None:
+    who, other = (
+        Attributes(
+            public_ip=IPv4Address(ipv4) if ipv4 else None,
+            public_ipv6=IPv6Address(ipv6) if ipv6 else None,
+        )
+        for ipv4, ipv6 in (ours, theirs)
+    )
+    taken = Lease(subnets=Subnets.of((ip_network("10.5.0.64/26"),)), attributes=other)
+
+    assert Claimant(attributes=who).is_own(taken) is is_own
 
 
 def test_what_it_had_before_comes_first_unless_somebody_has_it() -> None:
