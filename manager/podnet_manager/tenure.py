@@ -18,6 +18,7 @@ from podnet_manager import node, subnet_env
 from podnet_manager.clock import Clock
 from podnet_manager.desired import Skipped
 from podnet_manager.events import Deaf, Event, StoreAnswers, StoreIsOut
+from podnet_manager.hold import Hold
 from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
 from podnet_manager.netconf import Bgp, NetConf
@@ -26,11 +27,9 @@ from podnet_manager.peers import Peers
 from podnet_manager.placed import Placed
 from podnet_manager.reconcile import Difference
 from podnet_manager.status import Status
-from podnet_manager.store import DAY, Changes, Snapshot, Store, StoreError
+from podnet_manager.store import DAY, Changes, Snapshot, Store
 from podnet_manager.subnet_env import SubnetEnv
 
-_RENEWALS_PER_TTL = 3
-_LONGEST_PAUSE = 5.0
 # News come in swarms; so long is waited for the rest of one.
 _SWARM = 0.02
 # Routes that another program sets take a while; a Node that is away must not keep us from being
@@ -98,10 +97,16 @@ class Tenure:
         lease: Lease,
         known: "Known",
     ) -> None:
-        self._settings, self._store, self._netlink = settings, store, netlink
-        self._conf, self._lease = conf, lease
+        self._settings, self._netlink, self._conf = settings, netlink, conf
         self._peers, self._status, self._log = known.peers, known.status, known.log
-        self._kept_until(settings.ttl)
+        self._hold = Hold(
+            store,
+            lease,
+            ttl=settings.ttl,
+            clock=settings.clock,
+            peers=known.peers,
+            told=(known.status, known.log),
+        )
         self._links = frozenset[int]()
         self._prepared: Prepared | None = None
         self._placed: Placed | None = None
@@ -117,13 +122,13 @@ class Tenure:
         """Keep the kernel as the leases say, until the lease is lost or the manager stops."""
         next_look = time.monotonic() + self._settings.choices.resync
         while not stopped():
-            renewal = self._renewal - self._settings.clock.steady()
-            happened = _gathered(events, min(next_look - time.monotonic(), renewal))
+            due = min(next_look - time.monotonic(), self._hold.until_renewal())
+            happened = _gathered(events, due)
             self._status.beat = time.monotonic()
             reasons = [self._takes(event) for event in happened]
-            if self._renewal <= self._settings.clock.steady() and not self._renew():
+            if self._hold.until_renewal() <= 0 and not self._hold.renew():
                 return
-            if not self._holds():
+            if self._is_known and not self._hold.is_ours():
                 return
             is_due = next_look <= time.monotonic()
             reason = _Reason.WHOLE_KERNEL if is_due else max(reasons, default=_Reason.NONE)
@@ -171,63 +176,9 @@ class Tenure:
         self._harm.append(harm)
         return _Reason.SOME_ENTRIES
 
-    def _holds(self) -> bool:
-        """Tell whether the lease is still ours, as far as the store has told."""
-        told = self._peers.lease_on(self._lease.subnets)
-        if not self._is_known or told == self._lease.attributes:
-            return True
-        if told is None and self._lease.revision > self._peers.newest:
-            return True  # the store's news are older than the lease
-        ours = self._lease.attributes
-        if told is None:
-            self._lost("it is gone from the store")
-        elif (told.public_ip, told.public_ipv6) == (ours.public_ip, ours.public_ipv6):
-            self._lost("somebody with the same public address has written it anew")
-        else:
-            self._lost("somebody else has it")
-        return False
-
-    def _lost(self, why: str) -> None:
-        self._status.count("leases_lost_total")
-        self._status.trouble(f"lost the lease on {self._lease.subnets}: {why}", self._log)
-
-    def _renew(self) -> bool:
-        try:
-            renewed = self._store.renew(self._lease, ttl=self._settings.ttl)
-        except StoreError as exc:
-            pause = min(_LONGEST_PAUSE, self._settings.ttl / 10)
-            self._renewal = self._settings.clock.steady() + pause
-            self._peers.store_was_out()
-            self._status.store_says(str(exc), self._log)
-            if self._is_over():
-                reason = (
-                    f"the lease on {self._lease.subnets} has ended, as far as this Node can tell"
-                )
-                self._status.trouble(f"{reason}: {exc}; the data path stays", self._log)
-            return True
-        if renewed is None:
-            # Not for want of trying: the store was away, and others will have lost theirs, too.
-            self._peers.store_was_out()
-            self._lost("it had ended")
-            return False
-        self._lease = renewed
-        self._status.store_says("", self._log)
-        self._kept_until(self._settings.ttl)
-        self._status.count("renewals_total")
-        return True
-
-    def _kept_until(self, seconds: float) -> None:
-        now = self._settings.clock.steady()
-        self._renewal, self._end = now + seconds / _RENEWALS_PER_TTL, now + seconds
-        self._status.gauge("lease_expiry_timestamp_seconds", int(self._lease.expires or 0))
-
-    def _is_over(self) -> bool:
-        """Tell whether the lease has ended for want of a store; it may be somebody else's by now."""
-        return not self._lease.is_reservation and self._end < self._settings.clock.steady()
-
     def _follow(self) -> bool:
         """Set what is new of some leases; false where the whole kernel must be looked at."""
-        own = self._lease.subnets
+        own = self._hold.lease.subnets
         if self._prepared is None or self._placed is None or not self._status.ready:
             return False
         if isinstance(self._conf.backend, Bgp):  # BIRD is told of all of them
@@ -252,9 +203,10 @@ class Tenure:
         self._harm.clear()
         prepared = node.prepare(self._netlink, self._conf, self._settings.choices)
         self._links = prepared.links
-        if prepared.attributes != self._lease.attributes and not self._republish(prepared):
+        said = self._hold.lease.attributes
+        if prepared.attributes != said and not self._hold.say(prepared.attributes):
             return False
-        own = self._lease.subnets
+        own = self._hold.lease.subnets
         peers = self._peers.others(own)
         outcome = node.bring(
             self._netlink, self._conf, prepared, own, peers, self._settings.choices
@@ -271,20 +223,8 @@ class Tenure:
         if outcome.refused:
             reason = f"the kernel refused: {outcome.refused[0]}"
             self._status.trouble(reason, self._log)
-        elif not self._is_over():
-            self._status.well(str(self._lease), self._log)
-        return True
-
-    def _republish(self, prepared: Prepared) -> bool:
-        """Tell the others what has changed about this Node."""
-        ttl = self._settings.ttl
-        lease = self._store.update(self._lease, prepared.attributes, ttl=ttl)
-        if lease is None:
-            self._lost("somebody else has changed it")
-            return False
-        self._lease = lease
-        self._peers.note(lease)
-        self._log.say("lease", lease=lease, revision=lease.revision)
+        elif not self._hold.is_over():
+            self._status.well(str(self._hold.lease), self._log)
         return True
 
     def _converges(self, outcome: node.Outcome) -> bool:
@@ -318,7 +258,7 @@ class Tenure:
         """Write subnet.env, now that the peers are programmed."""
         content = SubnetEnv.of(
             self._conf,
-            self._lease.subnets,
+            self._hold.lease.subnets,
             mtu=prepared.mtu,
             ip_masq=self._settings.choices.ip_masq,
         )
