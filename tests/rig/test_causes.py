@@ -11,7 +11,8 @@ from podnet.cni.result import Result
 from podnet.cni.versions import Verb
 from podnet.execute import MissingPluginError, Outcome
 from podnet.plan import Attachment, Invocation
-from podnet.rig.scenario.causes import Evidence, Moment, causes
+from podnet.rig.scenario.causes import causes
+from podnet.rig.scenario.evidence import Evidence, Moment
 
 POD = Attachment(container_id="c1", ifname="eth0", netns="/run/netns/c1")
 FAILED = RuntimeError("it failed")

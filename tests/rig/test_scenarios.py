@@ -7,7 +7,7 @@ import pytest
 from podnet.errors import MissingError
 from podnet.rig.faults import KINDS
 from podnet.rig.scenario import reading
-from podnet.rig.scenario.causes import CAUSES
+from podnet.rig.scenario.evidence import CAUSES
 from podnet.rig.scenario.run import run
 from podnet.rig.scenario.schema import ACTIONS, EXPECT
 

@@ -17,7 +17,7 @@ from podnet.cni.wire import Fields
 from podnet.errors import UsageError
 from podnet.execute import DEFAULT_TIMEOUT
 from podnet.rig.faults import Fault
-from podnet.rig.scenario.causes import CAUSES
+from podnet.rig.scenario.evidence import CAUSES
 from podnet.rig.scenario.schema import ACTIONS, SCHEMA
 from podnet.shapes import Shape
 

@@ -17,7 +17,8 @@ from podnet.errors import PodnetError, TimedOutError, UsageError
 from podnet.kernel import namespaces, probes
 from podnet.pipes import Child, converse
 from podnet.rig import picture
-from podnet.rig.scenario.causes import Cause, Moment, causes
+from podnet.rig.scenario.causes import causes
+from podnet.rig.scenario.evidence import Cause, Moment
 from podnet.rig.scenario.expectations import Found, told, unmet
 from podnet.rig.scenario.reading import Scenario, Step
 from podnet.rig.scenario.world import World

@@ -4,31 +4,28 @@ A Node of its own whose disk is a temporary directory, so that it can start agai
 plugins are searched in one directory, of shims where faults are.
 """
 
-import fcntl
-import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 
 from podnet import places
-from podnet.cache import Cache
 from podnet.cni.config import Network
 from podnet.errors import MissingError, UsageError
-from podnet.kernel import disks, namespaces
+from podnet.kernel import namespaces
 from podnet.kernel.facts import Fact
 from podnet.node import Node
-from podnet.places import LIBCNI_CACHE, Places
+from podnet.places import Places
 from podnet.pods import Pods
-from podnet.rig import disasters, disk, picture, shims
+from podnet.rig import disasters, picture, shims
 from podnet.rig.caller import NAMESPACES, without_cni
-from podnet.rig.disasters import LEASES, Undo
+from podnet.rig.disasters import Undo
 from podnet.rig.faults import Fault, Place
 from podnet.rig.picture import Picture
 from podnet.rig.residue import Marks, Scope, residues
-from podnet.rig.scenario.causes import Evidence, Moment
+from podnet.rig.scenario import circumstances
 from podnet.rig.scenario.drivers import Driver, Heard, LibcniDriver, Listener, PodnetDriver
+from podnet.rig.scenario.evidence import Evidence, Moment
 from podnet.rig.scenario.reading import Scenario
 from podnet.rig.shims import Task
 from podnet.testing import stub_plugin
@@ -36,7 +33,6 @@ from podnet.testing import stub_plugin
 _NODE = "scenario"
 # What goes with a link that is left.
 _SECONDARY = frozenset({"sysctl", "address", "route", "neighbour", "fdb"})
-_WATCHED = (Path("/var/lib/cni"), Path("/var/lib/podnet"), Path("/run"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,7 +170,7 @@ class World:
 
     def moment(self, moment: Moment) -> Moment:
         """Return *moment* with what is so now; the circumstances only where it failed."""
-        caches = self.node.run(_unreadable, self.places)
+        caches = self.node.run(circumstances.unreadable, self.places)
         if moment.error is None:
             return replace(moment, caches=caches)
         chain = {plugin for network in self.scenario.networks for plugin in _types(network)}
@@ -188,9 +184,13 @@ class World:
             unexecutable=tuple(
                 sorted(n for n, p in files.items() if p.exists() and not p.stat().st_mode & 0o111)
             ),
-            locks=tuple(sorted(self.node.run(_locks))),
-            disks=self.node.run(_disks, [Path(f.value) for f, _ in self._faults.values()]),
-            pools=self.node.run(_pools, self.scenario.networks, self.driver.containers()),
+            locks=tuple(sorted(self.node.run(circumstances.locks))),
+            disks=self.node.run(
+                circumstances.disks, [Path(f.value) for f, _ in self._faults.values()]
+            ),
+            pools=self.node.run(
+                circumstances.pools, self.scenario.networks, self.driver.containers()
+            ),
         )
 
     @contextmanager
@@ -211,7 +211,11 @@ class World:
             addresses={str(ip.address.ip) for _, result in self.driver.added for ip in result.ips},
         )
         containers = self.driver.containers()
-        lost = [path for path, owner in self.node.run(_leases).items() if owner not in containers]
+        lost = [
+            path
+            for path, owner in self.node.run(circumstances.leases).items()
+            if owner not in containers
+        ]
         links = {f for f in now - self.start if f.kind == "link" and f.where == picture.NODE}
         theirs = {link.key for link in links if _bears(link, living)}
         theirs |= {
@@ -232,7 +236,7 @@ class World:
 
     def evidence(self, moments: Sequence[Moment]) -> Evidence:
         """Return all that was seen."""
-        leases = self.node.run(_leases)
+        leases = self.node.run(circumstances.leases)
         living = self.driver.containers()
         return Evidence(
             moments=tuple(moments),
@@ -296,51 +300,3 @@ def _make_directory_of_namespaces() -> None:
     """The first namespace makes its directory a mount; it is nobody's leak."""
     namespaces.create(NAMESPACES / "first")
     namespaces.delete(NAMESPACES / "first")
-
-
-def _unreadable(found: Places) -> dict[str, int]:
-    return {
-        str(path): path.stat().st_size
-        for directory in {found.cache, LIBCNI_CACHE}
-        for path in Cache(directory).junk()
-    }
-
-
-def _locks() -> list[str]:
-    """Return the files whose lock somebody holds: asked for, since /proc/locks may skip a line."""
-    held = []
-    found = disk.files(picture.WHOLE.directories, picture.WHOLE.ignored)
-    for path in (path for path, status in found.items() if stat.S_ISREG(status.st_mode)):
-        with suppress(OSError), Path(path).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held.append(path)
-    return held
-
-
-def _disks(more: Sequence[Path]) -> dict[str, str]:
-    looked = {path: disks.state(path) for path in (*_WATCHED, *more) if path.is_absolute()}
-    return {str(path): state for path, state in looked.items() if state}
-
-
-def _leases() -> dict[Path, str]:
-    """Return host-local's leases, and the container of each; "" where it names none."""
-    found = {}
-    for path in sorted(LEASES.glob("*/*")):
-        with suppress(ValueError):
-            ip_address(path.name)
-            text = path.read_text(errors="replace").split()
-            found[path] = text[0] if text else ""
-    return found
-
-
-def _pools(networks: Sequence[Network], living: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-    full = {}
-    leases = _leases()
-    for network in networks:
-        mine = {p.name: owner for p, owner in leases.items() if p.parent.name == network.name}
-        with suppress(UsageError):
-            if all(str(address) in mine for address in disasters.pool(network)):
-                full[network.name] = (len(mine), sum(o not in living for o in mine.values()))
-    return full
