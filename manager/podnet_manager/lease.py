@@ -7,6 +7,7 @@ share one store.  Pure: knows no store, no clock and no kernel.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from podnet.cni import wire
@@ -53,17 +54,26 @@ class Subnets:
         Raises:
             DecodeError: It is no lease's.
         """
-        found = []
-        for part in key.split("&"):
-            matched = _PART.fullmatch(part)
-            try:
-                found.append(ip_network(f"{matched[1]}/{matched[2]}") if matched else None)
-            except ValueError:
-                found.append(None)
-        subnets = tuple(subnet for subnet in found if subnet)
-        if len(subnets) != len(found) or len({s.version for s in subnets}) != len(found):
-            raise DecodeError(f"{key} is no lease's key")
-        return cls.of(subnets)
+        return _subnets(key)
+
+
+# A manager reads each lease twice when it starts, and its own whenever it renews it.
+_REMEMBERED = 10_000
+
+
+@lru_cache(_REMEMBERED)
+def _subnets(key: str) -> Subnets:
+    found = []
+    for part in key.split("&"):
+        matched = _PART.fullmatch(part)
+        try:
+            found.append(ip_network(f"{matched[1]}/{matched[2]}") if matched else None)
+        except ValueError:
+            found.append(None)
+    subnets = tuple(subnet for subnet in found if subnet)
+    if len(subnets) != len(found) or len({s.version for s in subnets}) != len(found):
+        raise DecodeError(f"{key} is no lease's key")
+    return Subnets.of(subnets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +115,20 @@ class Attributes:
         Raises:
             DecodeError: It is no lease's.
         """
-        fields = Fields.of(wire.loads(text, "the lease"))
-        public, public6 = _address(fields, "PublicIP"), _address(fields, "PublicIPv6")
-        return cls(
-            public_ip=public if isinstance(public, IPv4Address) and int(public) else None,
-            public_ipv6=public6 if isinstance(public6, IPv6Address) else None,
-            backend_type=fields.text("BackendType"),
-            data=_object(fields, "BackendData"),
-            v6_data=_object(fields, "BackendV6Data"),
-        )
+        return _attributes(text)
+
+
+@lru_cache(_REMEMBERED)
+def _attributes(text: bytes) -> Attributes:
+    fields = Fields.of(wire.loads(text, "the lease"))
+    public, public6 = _address(fields, "PublicIP"), _address(fields, "PublicIPv6")
+    return Attributes(
+        public_ip=public if isinstance(public, IPv4Address) and int(public) else None,
+        public_ipv6=public6 if isinstance(public6, IPv6Address) else None,
+        backend_type=fields.text("BackendType"),
+        data=_object(fields, "BackendData"),
+        v6_data=_object(fields, "BackendV6Data"),
+    )
 
 
 def _object(fields: Fields, key: str) -> Mapping[str, object] | None:

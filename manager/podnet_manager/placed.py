@@ -19,10 +19,9 @@ class Placed:
     """The entries of each lease, as the kernel holds them."""
 
     def __init__(self, entries: _Entries) -> None:
-        self._of = dict[Subnets, frozenset[Entry]]()
-        self._users = Counter[Entry]()
-        self._by_key: dict[object, Entry] | None = None
-        self.replace(entries)
+        self._of = {subnets: frozenset(found) for subnets, found in entries.items()}
+        self._users = Counter(entry for found in self._of.values() for entry in found)
+        self._by_key: dict[object, list[Entry]] | None = None
 
     def every(self) -> set[Entry]:
         """Return the entries of all leases."""
@@ -48,30 +47,47 @@ class Placed:
         return Difference(frozenset(remove), frozenset(filter(None, harmed)))
 
     def _there_of(self, entry: Entry) -> Entry | None:
-        """Return what should be where *entry* is."""
+        """Return what should be where *entry* is; of several, what came last."""
+        return next(reversed(self._keyed().get(reconcile.key(entry), ())), None)
+
+    def _keyed(self) -> dict[object, list[Entry]]:
+        """Return the entries by what the kernel keeps one of; made when it is first asked for."""
         if self._by_key is None:
-            self._by_key = {reconcile.key(one): one for one in self._users}
-        return self._by_key.get(reconcile.key(entry))
+            self._by_key = {}
+            for entry in self._users:
+                self._by_key.setdefault(reconcile.key(entry), []).append(entry)
+        return self._by_key
 
     def replace(self, entries: _Entries) -> Difference:
         """Take the new entries of some leases; return what makes the kernel hold them.
 
-        What another lease needs, too, is not removed.
+        What another lease needs, too, is not removed; and what one needed in the place of what
+        is removed comes back.
         """
-        self._by_key = None
-        old = set[Entry]()
-        for subnets in entries:
-            for entry in self._of.pop(subnets, ()):
-                old.add(entry)
-                self._users[entry] -= 1
+        old = self._forget(entries)
         new = set[Entry]()
         for subnets, found in entries.items():
             self._of[subnets] = frozenset(found)
             new |= self._of[subnets]
-            self._users.update(self._of[subnets])
+        keyed = self._keyed()
+        for entry in new:
+            if not self._users[entry] and entry not in old:
+                keyed.setdefault(reconcile.key(entry), []).append(entry)
+        self._users.update(entry for subnets in entries for entry in self._of[subnets])
+        gone = [entry for entry in old if not self._users[entry]]
+        for entry in gone:
+            del self._users[entry]
+            keyed[reconcile.key(entry)].remove(entry)
         change = reconcile.difference(new, old)
-        gone = frozenset(entry for entry in change.remove if not self._users[entry])
-        for entry in old:
-            if not self._users[entry]:
-                del self._users[entry]
-        return Difference(gone, change.put)
+        returns = [there for entry in gone if (there := self._there_of(entry))]
+        removed = (entry for entry in gone if not self._there_of(entry))
+        return Difference(frozenset(removed), change.put | frozenset(returns))
+
+    def _forget(self, entries: _Entries) -> set[Entry]:
+        """Count the entries of some leases no more; return them."""
+        old = set[Entry]()
+        for subnets in entries:
+            found = self._of.pop(subnets, frozenset())
+            old |= found
+            self._users.subtract(found)
+        return old

@@ -31,7 +31,7 @@ _CLOCK = Path("/run/podnet-manager/clock")
 _PACKAGE = "podnet_manager"
 _PEERS = "podnet_manager_peers"
 _LARGEST_REPLY = 64
-_GLANCE = 0.01
+_GLANCE, _LONGEST_GLANCE = 0.01, 0.05
 _PATIENCE = 5.0
 _LAST_LINES = 3
 
@@ -113,6 +113,7 @@ def await_ready(peers: int | None, deadline: float) -> str:
     Returns:
         Why it is not, "" when it is.
     """
+    pause = _GLANCE
     while True:
         code, said = ask("/readyz")
         if code == OK:
@@ -121,7 +122,8 @@ def await_ready(peers: int | None, deadline: float) -> str:
             said = f"it does not know all of {peers} peers"
         if time.monotonic() > deadline:
             return said.strip()
-        time.sleep(_GLANCE)
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST_GLANCE)  # to answer is work, too
 
 
 def ask(path: str) -> tuple[int, str]:

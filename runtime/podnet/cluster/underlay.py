@@ -9,7 +9,7 @@ count.  So hardware addresses follow from a Node's number, and are set where the
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
@@ -125,7 +125,7 @@ def _restore(shape: Shape, number: int) -> None:
             there = {address.interface for address in addresses.of(netlink, index)}
             missing = [one for one in ends(shape, number).router if one not in there]
             _give(netlink, index, missing)
-            _introduce(netlink, index, ends(shape, number).node, _mac(number))
+            _introduce(netlink, index, {_mac(number): ends(shape, number).node})
 
 
 def _unplug(number: int) -> None:
@@ -144,7 +144,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
             return
         links.set_up(netlink, index)
         _give(netlink, index, mine.router)
-        _introduce(netlink, index, mine.node, _mac(number))
+        _introduce(netlink, index, {_mac(number): mine.node})
 
 
 def _address(shape: Shape, number: int, others: Sequence[int]) -> None:
@@ -157,10 +157,10 @@ def _address(shape: Shape, number: int, others: Sequence[int]) -> None:
             everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")  # noqa: PLR2004
             routes.add(netlink, routes.Route(dst=everywhere, gw=gateway.ip, oif=index))
         if shape is Shape.ROUTER:
-            _introduce(netlink, index, mine.router, _mac(number, router=True))
+            _introduce(netlink, index, {_mac(number, router=True): mine.router})
         elif len(others) >= _LEARNING_NODES:
-            for other in others:
-                _introduce(netlink, index, ends(shape, other).node, _mac(other))
+            everyone = {_mac(other): ends(shape, other).node for other in others}
+            _introduce(netlink, index, everyone)
 
 
 def _give(netlink: Netlink, index: int, wanted: Iterable[Interface]) -> None:
@@ -169,10 +169,10 @@ def _give(netlink: Netlink, index: int, wanted: Iterable[Interface]) -> None:
         addresses.add(netlink, index, interface, flags=flags)
 
 
-def _introduce(netlink: Netlink, index: int, interfaces: Iterable[Interface], mac: str) -> None:
-    """Set for good who has these addresses, on a link."""
-    known = [neighbours.setting(Neighbour(index, one.ip, mac)) for one in interfaces]
-    for refused in netlink.batch(known):
+def _introduce(netlink: Netlink, index: int, known: Mapping[str, Iterable[Interface]]) -> None:
+    """Set for good which addresses are behind which hardware address, on a link."""
+    entries = [Neighbour(index, one.ip, mac) for mac, mine in known.items() for one in mine]
+    for refused in netlink.batch([neighbours.setting(entry) for entry in entries]):
         raise refused
 
 

@@ -5,6 +5,7 @@ by asking for it, never by listing all of them.
 """
 
 import errno
+import re
 import struct
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA =
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFF_UP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x100, 0x200
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
 # linux/if.h, IF_OPER_*
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
@@ -274,13 +276,9 @@ def mac_bytes(mac: str) -> bytes:
     Raises:
         ValueError: It is not six hexadecimal bytes.
     """
-    parts = mac.replace("-", ":").split(":")
-    if len(parts) != 6 or not all(len(part) == 2 for part in parts):  # noqa: PLR2004
+    if not _MAC.fullmatch(mac):
         raise ValueError(f"address {mac}: invalid MAC address")
-    try:
-        return bytes(int(part, 16) for part in parts)
-    except ValueError:
-        raise ValueError(f"address {mac}: invalid MAC address") from None
+    return bytes.fromhex(mac.replace("-", "").replace(":", ""))
 
 
 def _create(netlink: Netlink, body: bytes, what: str) -> None:
