@@ -48,6 +48,14 @@ def test_a_test_that_passes_tells_nothing_unless_asked_and_then_what_each_call_c
     )
 
 
+def test_calls_in_another_version_are_explained_too(suite):
+    marked = PASSING.replace("def test", '@pytest.mark.podnet_versions("1.0.0")\ndef test')
+
+    explained = suite(f"import pytest\n{marked}", "--podnet-explain", passed=1)
+
+    explained.stdout.fnmatch_lines(["*podnet: what was called*", "    + link br0 kind=bridge*"])
+
+
 def test_artifacts_of_a_test_that_failed_are_in_a_directory_of_its_own(suite, pytester):
     pinged = FAILING.replace(
         "    assert", "    assert reaches(podnet_node, pod, ip_address('10.9.0.2'))\n    assert"

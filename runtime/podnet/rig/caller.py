@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from podnet import answer, plan, transcript
 from podnet.answer import PluginError
@@ -175,12 +176,9 @@ class Caller:
     outcomes: list[Outcome] = field(default_factory=list)
     _results: dict[tuple[str, str], Result] = field(default_factory=dict)
 
-    def at_version(self, cni_version: str) -> "Caller":
+    def at_version(self, cni_version: str) -> Self:
         """Return a caller of the same plugins that asks in *cni_version*; it remembers nothing."""
-        network = self.network.at_version(cni_version)
-        return Caller(
-            node=self.node, network=network, executor=self.executor, outcomes=self.outcomes
-        )
+        return replace(self, network=self.network.at_version(cni_version), _results={})
 
     def pod(self, name: str = "pod1", *, ifname: str = "eth0") -> Attachment:
         """Make a network namespace of that name, lo up, and return an attachment for it."""
