@@ -81,7 +81,7 @@ _ARTIFACTS = ("--podnet-artifacts=out", "--podnet-pcap")
 def test_a_node_of_a_test_that_failed_can_be_kept_and_entered(suite):
     printed = suite(FAILING, "--podnet-keep", failed=1).stdout.str()
 
-    entering = re.search(r"enter it: (nsenter .*)", printed)
+    entering = re.search(r"enter it: (\S*nsenter .*)", printed)
     ending = re.search(r"end it:   kill (\d+)", printed)
     assert entering
     assert ending

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from podnet.pytest_plugin.trial import Trial
 from podnet.rig import picture, telling, topology
 from podnet.rig.picture import Picture
 
+_SYSTEM = "/usr/bin:/bin:/usr/sbin:/sbin"
 _INDENT = "    "
 _LONGEST, _LONGEST_NAME = 4000, 120
 _KEEPER = "import signal; signal.pause()"
@@ -128,9 +130,11 @@ def write(directory: Path, trials: Sequence[Trial], report: pytest.TestReport) -
 def kept(node: Node) -> str:
     """Leave a process on a Node that keeps it, and return what enters it and what ends it."""
     pid = node.run(_leave_keeper)
+    # By its path: a virtual environment may have a program of that name that is another.
+    nsenter = shutil.which("nsenter", path=_SYSTEM) or "nsenter"
     by_user = "" if users.is_root() else "--user --preserve-credentials "
     return (
-        f"enter it: nsenter --target {pid} {by_user}--net --mount --uts --wd={shlex.quote(os.getcwd())}\n"  # noqa: PTH109
+        f"enter it: {nsenter} --target {pid} {by_user}--net --mount --uts --wd={shlex.quote(os.getcwd())}\n"  # noqa: PTH109
         f"end it:   kill {pid}"
     )
 
