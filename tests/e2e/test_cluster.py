@@ -1,6 +1,7 @@
 """Clusters as a person meets them: Nodes, managers and pods that reach each other; faults and repair."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -225,7 +226,12 @@ def test_gc_removes_a_cluster_whose_up_was_killed_and_no_other(podnet, node) -> 
 
     states = {item["name"]: item["state"] for item in podnet.json("cluster", "list")["items"]}
     assert states == {"half": "unfinished", "whole": "made"}
+    draft = Path("/var/lib/podnet/clusters/.third.0123")
+    node.run(draft.mkdir)
+    node.run(os.utime, draft, (0, 0))
+
     assert "removed cluster half (it was not made to its end)" in podnet("gc").stdout
+    assert not node.run(draft.exists)
     assert [item["name"] for item in podnet.json("cluster", "list")["items"]] == ["whole"]
     assert set(node.run(_nodes)) == {"whole-n1", "whole-underlay"}
     assert "nothing to remove" in podnet("gc").stderr

@@ -29,6 +29,7 @@ def gc(
     session: Session = context.obj
     report = reconcile(session.pods, session.networks(), foreign=foreign)
     known = Clusters.here(os.environ)
+    known.sweep()
     for name in known.abandoned():
         report.attempt(f"cluster {name} (it was not made to its end)", partial(known.down, name))
     for removed in report.removed:

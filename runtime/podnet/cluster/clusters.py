@@ -29,6 +29,7 @@ OWNER = "PODNET_OWNER"
 _CONF = Path("/etc/cni/net.d/10-cluster.conflist")
 _RECORD, _LOCK = "cluster.json", "lock"
 _AT_ONCE = 4
+_NO_DRAFT = 60.0  # seconds; a draft becomes a record in milliseconds
 
 Say = Callable[[str], None]
 
@@ -217,6 +218,13 @@ class Clusters:
     def abandoned(self) -> list[str]:
         """Return the clusters that were not made to their end, and that nobody makes any more."""
         return [name for name in self.names() if self._is_abandoned(name)]
+
+    def sweep(self) -> None:
+        """Remove what a podnet left that was killed before a cluster was on record."""
+        for draft in self.directory.glob(".*"):
+            with suppress(OSError):  # somebody else is faster
+                if time.time() - draft.stat().st_mtime > _NO_DRAFT:
+                    _remove(draft)
 
     def _is_abandoned(self, name: str) -> bool:
         with suppress(PodnetError, OSError):  # of what cannot be read nobody knows
