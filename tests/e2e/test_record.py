@@ -37,6 +37,14 @@ def test_record_run_exits_as_its_command_does(podnet, tmp_path):
     assert "nowhere" in podnet("record", "run", missing, "--", "true", status=1).stderr
 
 
+def test_a_command_that_cannot_be_run_is_said_as_a_shell_says_it(podnet, tmp_path):
+    refused = podnet("record", "run", str(tmp_path / "r"), "--", "/etc/passwd", status=126)
+    missing = podnet("record", "run", str(tmp_path / "r"), "--", "/nowhere/x", status=127)
+
+    assert refused.stderr.endswith("error: /etc/passwd cannot be run: Permission denied\n")
+    assert missing.stderr.endswith("cannot be run: No such file or directory\n")
+
+
 def test_a_recording_that_is_none_is_said_to_be(podnet, tmp_path):
     (tmp_path / "calls").write_text("no json\n")
     assert "is no recording" in podnet("record", "show", tmp_path / "calls", status=2).stderr

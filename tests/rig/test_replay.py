@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from podnet.cni.config import Network
+from podnet.cni.errors import DecodeError
 from podnet.errors import UsageError
 from podnet.execute import ProcessExecutor
 from podnet.node import Node
@@ -170,3 +171,40 @@ def test_what_can_be_no_test_says_why(recorded, tmp_path):
 def test_nothing_to_make_again_is_said(tmp_path, node):
     with pytest.raises(UsageError, match="no call that could be made"):
         replay(recording.Recording(calls=()), node, [])
+
+
+@pytest.mark.parametrize("name", ["A=B", "", "A\0B", "\udfff"])
+def test_what_cannot_be_in_an_environment_is_no_call(name):
+    with pytest.raises(DecodeError, match="there can be no variable"):
+        recording.Recorded.from_wire({"recording": recording.FORMAT, "environment": {name: "1"}})
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("/run/netns/x", "/var/run/netns/x"),
+        ("/run/netns/..", "/run/netns/" + "x" * 300),
+        ("/elsewhere/x", "/proc/7/ns/net"),
+    ],
+    ids=["two spellings", "impossible names", "other places"],
+)
+def test_any_path_of_a_namespace_is_stood_in_for(node, tmp_path, paths):
+    stub_plugin(tmp_path / "new", "any")
+    calls = [
+        recording.Recorded.from_wire(
+            {
+                "recording": recording.FORMAT,
+                "plugin": "any",
+                "verb": "DEL",
+                "environment": {"CNI_COMMAND": "DEL", "CNI_NETNS": path, "CNI_CONTAINERID": "c"},
+                "stdin": "{}",
+                "exit_status": 0,
+            }
+        )
+        for path in paths
+    ]
+
+    replay(recording.Recording(calls=tuple(calls)), node, [str(tmp_path / "new")])
+
+    for environment, _ in asked_of(tmp_path / "new", "any"):
+        assert node.run(Path(environment["CNI_NETNS"]).exists)

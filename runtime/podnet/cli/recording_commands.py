@@ -56,9 +56,9 @@ def run(
         environment = os.environ | {"CNI_PATH": directory, "PODNET_RECORD": str(task.record)}
         try:
             status = subprocess.run(command, env=environment, check=False).returncode
-        except FileNotFoundError:
-            sys.stderr.write(f"error: there is no command {command[0]}\n")
-            sys.exit(127)
+        except OSError as exc:  # as a shell says it
+            sys.stderr.write(f"error: {command[0]} cannot be run: {exc.strerror}\n")
+            sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)
     sys.exit(status if status >= 0 else 128 - status)
 
 

@@ -6,7 +6,8 @@ told of, and does not hide the others.
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class Recorded:
             pid=fields.number("pid") or 0,
             parent=fields.number("parent") or 0,
             arguments=fields.texts("arguments"),
-            environment={k: str(v) for k, v in environment.values.items()} if environment else {},
+            environment=dict(_variables(environment)) if environment else {},
             stdin=_stream(fields, "stdin"),
             stdout=_stream(fields, "stdout"),
             stderr=_stream(fields, "stderr"),
@@ -109,6 +110,24 @@ class Recorded:
             problem=fields.text("problem"),
             fault=fields.text("fault"),
         )
+
+
+def _variables(environment: Fields) -> Iterator[tuple[str, str]]:
+    """Yield what can be in an environment.
+
+    Raises:
+        DecodeError: Something cannot.
+    """
+    for name, value in environment.values.items():
+        text = str(value)
+        try:
+            possible = not ("\0" in name + text or "=" in name or not name)
+            os.fsencode(name + text)
+        except UnicodeEncodeError:
+            possible = False
+        if not possible:
+            raise DecodeError(f"there can be no variable {name!r} in an environment")
+        yield name, text
 
 
 def _real(value: object) -> float:

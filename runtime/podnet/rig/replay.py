@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from podnet.cni import wire
+from podnet.cni import names, wire
 from podnet.cni.convert import convert
 from podnet.cni.errors import CniError
 from podnet.cni.result import Result
@@ -33,6 +33,7 @@ _CNI = ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS",
 _OWN_VARIABLES = frozenset({"PATH", "PODNET_RECORD"})
 _LOOKS, _MOMENT = 20, 0.02
 _OF_ITSELF = re.compile(r"\bfe80::|\bff00::")
+_LONGEST_NAME = 255
 _KNOWN_PLACES = (Path("/run/netns"), Path("/var/run/netns"))
 
 _Key = tuple[str, str, str]
@@ -169,6 +170,7 @@ class _Run:
     then: Names = field(default_factory=Names)
     now: Names = field(default_factory=Names)
     _namespaces: dict[str, str] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)
 
     def again(self, number: int, call: Recorded) -> Replayed:
         """Make one call again."""
@@ -207,10 +209,11 @@ class _Run:
         if recorded in {"", "dummy"}:
             return recorded
         if recorded not in self._namespaces:
-            where = Path(recorded)
             number = len(self._namespaces) + 1
-            path = where if where.parent in _KNOWN_PLACES else NAMESPACES / f"replayed-{number}"
-            self.node.run(namespaces.create, NAMESPACES / path.name)
+            path = _as_recorded(Path(recorded)) or NAMESPACES / f"replayed-{number}"
+            if str(path) not in self._made:  # it may have been called by another path before
+                self.node.run(namespaces.create, path)
+                self._made.add(str(path))
             self._namespaces[recorded] = str(path)
             self.then.stand_in(recorded, f"netns {number}")
             self.now.stand_in(str(path), f"netns {number}")
@@ -243,6 +246,13 @@ class _Run:
                 self.results[key] = Result.from_wire(wire.loads(outcome.stdout))
             except CniError:  # what it printed is no result: the differences tell
                 return
+
+
+def _as_recorded(recorded: Path) -> Path | None:
+    """Return a path that can be had again: one that other runtimes use, of an ordinary name."""
+    name = recorded.name
+    usual = recorded.parent in _KNOWN_PLACES and len(name) <= _LONGEST_NAME
+    return NAMESPACES / name if usual and names.is_identifier(name) else None
 
 
 def compared(replayed: Sequence[Replayed], other: Sequence[Replayed]) -> list[Replayed]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 
 from podnet.cni.result import Result
 from podnet.kernel import addresses, links
@@ -23,6 +23,9 @@ _OWNERS = (Kind.MAKES, Kind.ADJUSTS)
 def notices(trial: Trial, pod: Attachment, what: str) -> None:
     """Hold that CHECK fails, with an error object."""
     refused(trial.check(pod), f"CHECK, where {what},")
+
+
+Address = IPv4Address | IPv6Address
 
 
 def _added(trial: Trial) -> tuple[Attachment, Result]:
@@ -140,7 +143,7 @@ def check_goes_by_prev_result(trial: Trial) -> None:
     if not result.ips:
         raise Inapplicable("it assigns no addresses")
     first = result.ips[0]
-    other = ip_interface((first.address.ip + 50, first.address.network.prefixlen))
+    other = ip_interface((_near(first.address.ip), first.address.network.prefixlen))
     claimed = replace(result, ips=(replace(first, address=other, gateway=None), *result.ips[1:]))
     trial.cni.remember(pod, claimed)
     notices(trial, pod, f"prevResult has {other}, and the container does not")
@@ -222,6 +225,11 @@ def check_interface_is_another(trial: Trial) -> None:
     notices(trial, pod, f"{pod.ifname} has another mac")
 
 
+def _near(address: Address) -> Address:
+    """Return another address close by, which every address has."""
+    return type(address)(int(address) ^ 4)
+
+
 def _on_interface(trial: Trial, pod: Attachment, change: Callable[..., object]) -> None:
     trial.on_node(kernel_view.on_link, pod.netns, pod.ifname, change)
 
@@ -282,8 +290,9 @@ def check_route_leads_elsewhere(trial: Trial) -> None:
     if found is None or found.gw is None:
         raise Inapplicable("its result has no route by a gateway")
     trial.on_node(kernel_view.delete_route, pod.netns, found)
-    trial.on_node(kernel_view.add_route, pod.netns, replace(found, gw=found.gw + 100, onlink=True))
-    notices(trial, pod, f"the route to {found.dst} goes by {found.gw + 100}, not by {found.gw}")
+    other = _near(found.gw)
+    trial.on_node(kernel_view.add_route, pod.netns, replace(found, gw=other, onlink=True))
+    notices(trial, pod, f"the route to {found.dst} goes by {other}, not by {found.gw}")
 
 
 @case(

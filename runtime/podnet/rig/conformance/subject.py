@@ -250,8 +250,10 @@ def parameters_file(path: Path) -> Mapping[str, Parameters]:
     """
     import yaml  # noqa: PLC0415  35 ms that only this needs
 
+    from podnet import positions  # noqa: PLC0415  likewise
+
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = positions.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise UsageError(f"the parameters {path} cannot be read: {exc}") from None
     if not isinstance(value, dict):

@@ -15,7 +15,7 @@ from podnet import transcript
 from podnet.answer import PluginError
 from podnet.cni import versions
 from podnet.cni.errors import CniError
-from podnet.errors import MissingError, PodnetError
+from podnet.errors import MissingError
 from podnet.node import Node
 from podnet.plugin_host import PluginHost
 from podnet.rig import features
@@ -206,7 +206,7 @@ def _judged(
         return Verdict.SKIPPED, str(exc)
     except (PluginError, CniError) as exc:
         return Verdict.FAILED, str(exc)
-    except (PodnetError, OSError) as exc:
+    except Exception as exc:  # noqa: BLE001  a plugin's answer that breaks a case ends that case only
         return Verdict.BROKEN, f"{type(exc).__name__}: {exc}"
     finally:
         if trial is not None:
