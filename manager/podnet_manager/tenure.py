@@ -167,7 +167,7 @@ class Tenure:
 
     def _hears(self, news: News) -> _Reason:
         """Take note of what the kernel says; tell what it is a reason for."""
-        if news.links & (self._links | {ANY_LINK}):
+        if news.links & (self._links | {ANY_LINK}) or (news.links and not self._prepared):
             return _Reason.WHOLE_KERNEL
         devices = self._prepared.devices if self._prepared else frozenset()
         harm = self._placed.mend(news.there, news.gone, devices) if self._placed else None
@@ -201,7 +201,9 @@ class Tenure:
         """Compare the kernel with the leases; false when the lease is lost."""
         self._news.clear()
         self._harm.clear()
-        prepared = node.prepare(self._netlink, self._conf, self._settings.choices)
+        prepared = self._prepared = self._prepare()
+        if prepared is None:
+            return True
         self._links = prepared.links
         said = self._hold.lease.attributes
         if prepared.attributes != said and not self._hold.say(prepared.attributes):
@@ -214,7 +216,7 @@ class Tenure:
         if rules and node.ensure_rules(self._conf, own, self._settings.choices):
             self._status.count("rules_set_total")
             self._log.say("rules", tables="set")
-        self._prepared, self._placed = prepared, outcome.placed
+        self._placed = outcome.placed
         self._status.count("reconciliations_total")
         self._report(outcome, len(peers))
         if self._converges(outcome):
@@ -226,6 +228,18 @@ class Tenure:
         elif not self._hold.is_over():
             self._status.well(str(self._hold.lease), self._log)
         return True
+
+    def _prepare(self) -> Prepared | None:
+        """Return the Node's side of the network; ``None``, and the reason is said, where it lacks.
+
+        The lease stays meanwhile, and says what was true last: the others keep their routes.
+        """
+        try:
+            return node.prepare(self._netlink, self._conf, self._settings.choices)
+        except PodnetError as exc:
+            reason = str(exc).replace("\n  ", ": ")
+            self._status.trouble(f"{reason}; lease and data path stay", self._log)
+            return None
 
     def _converges(self, outcome: node.Outcome) -> bool:
         """Take note of the peers that there is no route to; tell whether to wait for one."""

@@ -269,6 +269,22 @@ def test_a_node_without_an_address_of_the_networks_family_touches_nobodys_lease(
     until(one.is_ready, "it has one now")
 
 
+def test_an_uplink_that_loses_its_address_leaves_lease_and_routes_as_they_were(rack, until) -> None:
+    one, two = rack.up(2, HOST_GW, "--lease-ttl", "3")
+    before, subnet = one.routes(), two.subnet()
+
+    two.sh("ip -4 addr flush dev eth0")
+
+    until(lambda: "eth0 has no IPv4 address" in two.ask("/readyz")[1], "it is said")
+    held = of(rack, subnet)
+    until(lambda: of(rack, subnet).expires > held.expires + 3, "the lease is kept for another term")
+    assert of(rack, subnet).attributes == held.attributes
+    assert held.attributes.public_ip == IPv4Address("10.99.0.2")
+    assert one.routes() == before
+    two.sh("ip addr add 10.99.0.2/16 dev eth0")
+    until(lambda: two.is_ready() and two.routes(), "its routes are back")
+
+
 # -- masquerading: 13, forwarding: 14
 
 
