@@ -53,7 +53,8 @@ class Hold:
         try:
             renewed = self._store.renew(self.lease, ttl=self._ttl)
         except StoreError as exc:
-            self._renewal = self._clock.steady() + min(_LONGEST_PAUSE, self._ttl / 10)
+            pause = min(_LONGEST_PAUSE, (self._lasts or self._ttl) / 10)
+            self._renewal = self._clock.steady() + pause
             self._peers.store_was_out()
             self._status.store_says(str(exc), self._log)
             if self.is_over():
@@ -80,6 +81,7 @@ class Hold:
         if lease is None:
             return self._lost("somebody else has changed it")
         self.lease = lease
+        self._is_kept()
         self._peers.note(lease)
         self._log.say("lease", lease=lease, revision=lease.revision)
         return True
@@ -102,8 +104,10 @@ class Hold:
         return not self.lease.is_reservation and self._end < self._clock.steady()
 
     def _is_kept(self) -> None:
-        now = self._clock.steady()
-        self._renewal, self._end = now + self._ttl / _RENEWALS_PER_TTL, now + self._ttl
+        """Take note of when it ends: a store may have granted it for another time than asked."""
+        now, expires = self._clock.steady(), self.lease.expires
+        self._lasts = self._ttl if expires is None else max(0.0, expires - self._clock.now())
+        self._renewal, self._end = now + self._lasts / _RENEWALS_PER_TTL, now + self._lasts
         self._status.gauge("lease_expiry_timestamp_seconds", int(self.lease.expires or 0))
 
     def _lost(self, why: str) -> bool:

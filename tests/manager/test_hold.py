@@ -85,6 +85,22 @@ def test_a_third_of_the_way_it_is_renewed(hold, store, clock, status) -> None:
     assert status.counts["lease_expiry_timestamp_seconds"] == clock.at + TTL
 
 
+def test_it_is_renewed_by_what_was_granted_and_not_by_what_was_asked_for(
+    store, clock, peers, status
+) -> None:
+    """A store may keep to the time that the lease was made with."""
+    lease = store.create(HERE, OURS, ttl=TTL)
+    hold = Hold(store, lease, ttl=100 * TTL, clock=clock, peers=peers, told=(status, Log()))
+
+    assert hold.until_renewal() == TTL / 3
+    store.is_out = True
+    clock.at += TTL / 3
+    assert hold.renew()
+    assert hold.until_renewal() == TTL / 10
+    clock.at += TTL
+    assert hold.is_over()
+
+
 def test_in_an_outage_it_is_tried_ten_times_a_lease_and_then_not_believed_in(
     hold, store, clock, status
 ) -> None:

@@ -323,3 +323,19 @@ def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_serv
         until(lambda m=machine: "store_up 1\n" in m.ask("/metrics")[1], "it answers again")
         assert machine.log.count("the lease store does not answer") == 1
         assert machine.log.count("the lease store answers again") == 1
+
+
+def test_a_lease_of_etcd_that_was_made_for_a_short_time_is_renewed_in_time(
+    rack, etcd_server, until
+) -> None:
+    """A lease in etcd keeps the TTL that it was made with, whatever its Node is told later."""
+    _, options = etcd_server
+    (one,) = rack.up(1, HOST_GW, *options, "--lease-ttl", "10")
+    subnet = one.subnet()
+    one.stop()
+
+    one.start("--lease-ttl", "1000", *options)
+
+    until(lambda: "renewals_total 1\n" in one.ask("/metrics")[1], "it is renewed")
+    assert "lost" not in one.log
+    assert one.subnet() == subnet
