@@ -43,8 +43,8 @@ def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_example_s_tests_pass_by_the_script_that_ci_runs(repository):
-    plugins, tests = ("--plugins", "plugins"), ("--tests", "tests")
+def test_the_script_that_ci_runs_sums_up_tests_that_pass(repository):
+    plugins, tests = ("--plugins", "plugins"), ("--tests", "tests/test_hello.py")
     done = _run(repository, str(ROOT / "scripts/plugin-ci"), *plugins, *tests, "--", "-q")
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -65,16 +65,10 @@ def test_the_example_s_plugin_is_held_against_the_spec_by_the_script(repository)
 
 def test_a_plugin_that_is_broken_fails_the_script_and_leaves_its_story(repository):
     broken = repository / "plugins" / "hello"
-    broken.write_text(
-        broken.read_text().replace("ip link set lo up", "true").replace("lo up", "lo")
-    )
-
+    broken.write_text(broken.read_text().replace('"interfaces"', '"interfazes"'))
     command = (str(ROOT / "scripts/plugin-ci"), "--plugins", "plugins")
-    done = _run(repository, *command, "--tests", "tests/test_link_note.py", "--", "-k", "scribble")
-    assert done.returncode == 5, done.stdout  # pytest's "nothing was selected"
 
-    (repository / "plugins" / "link-note").write_text("#!/bin/sh\necho '{}'\n")
-    done = _run(repository, *command, "--tests", "tests/test_link_note.py")
+    done = _run(repository, *command, "--tests", "tests/test_hello.py")
 
     assert done.returncode == 1, done.stdout
     assert "```mermaid" in (repository / "summary.md").read_text()
