@@ -5,7 +5,7 @@ is refused here, with the field and the reason: ranges that are the wrong way ro
 that no link takes.  Pure: knows no file and no store.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -38,8 +38,10 @@ _LENGTHS = {4: _Lengths(24, 22, 30, 28), 6: _Lengths(64, 62, 126, 124)}
 _BITS_FOR_NODES = 2
 _DEFAULT_PORT = 8472
 _DEFAULT_AS, _BGP_PORT = 64512, 179
-# Every host takes packets of 576 bytes (RFC 791); the tunnel has 50 of its own.
-_SMALLEST_MTU = 626
+#: IP, UDP, vxlan and Ethernet headers around a packet, by the underlay's family.
+OVERHEAD = {4: 50, 6: 70}
+# What every host takes (RFC 791), and every link of IPv6 carries (RFC 8200).
+_SMALLEST_PACKET = {4: 576, 6: 1280}
 _LARGEST_AS = (1 << 32) - 2
 _LARGEST_VNI = (1 << 24) - 1
 _LARGEST = 65535
@@ -179,7 +181,19 @@ def parse(text: bytes) -> NetConf:
                 raise InvalidConfigError(
                     f"Backend.{key} is missing", "there is one for each family, or for none"
                 )
+    if isinstance(conf.backend, Vxlan) and conf.backend.mtu:
+        least = smallest_mtu(pool.network.version for pool in conf.pools)
+        if conf.backend.mtu < least:
+            raise InvalidConfigError(
+                f"Backend.MTU {conf.backend.mtu} leaves too little inside a tunnel",
+                f"it is that of the underlay, at least {least}",
+            )
     return conf
+
+
+def smallest_mtu(families: Iterable[int]) -> int:
+    """Return what an underlay must carry, for tunnels of these families to be of use."""
+    return max(_SMALLEST_PACKET[family] + OVERHEAD[family] for family in families)
 
 
 def _pool(fields: Fields, version: int, prefix: str) -> Pool:
@@ -271,21 +285,11 @@ def _vxlan(section: Fields) -> Vxlan:
     return Vxlan(
         vni=_number(section, "VNI", default=1, most=_LARGEST_VNI),
         port=_number(section, "Port", default=0, most=_LARGEST) or _DEFAULT_PORT,
-        mtu=_mtu(section),
+        mtu=_number(section, "MTU", default=0, most=_LARGEST),
         gbp=section.flag("GBP"),
         learning=section.flag("Learning"),
         direct_routing=section.flag("DirectRouting"),
     )
-
-
-def _mtu(section: Fields) -> int:
-    mtu = _number(section, "MTU", default=0, most=_LARGEST)
-    if mtu and mtu < _SMALLEST_MTU:
-        raise InvalidConfigError(
-            f"{section.path('MTU')} {mtu} leaves too little inside a tunnel",
-            f"it is that of the underlay, at least {_SMALLEST_MTU}",
-        )
-    return mtu
 
 
 _REFLECTORS = {4: "RouteReflector", 6: "IPv6RouteReflector"}

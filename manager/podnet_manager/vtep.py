@@ -18,13 +18,11 @@ from podnet.kernel.addresses import Interface
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_manager.lease import Subnets
-from podnet_manager.netconf import NetConf, Vxlan
+from podnet_manager.netconf import OVERHEAD, NetConf, Vxlan, smallest_mtu
 from podnet_manager.uplink import Uplink
 
 #: What a link of ours is known by, whatever its name.
 ALIAS = "podnet-manager"
-#: IP, UDP, vxlan and Ethernet headers around a packet.
-OVERHEAD = {4: 50, 6: 70}
 _NAMES = {4: "flannel", 6: "flannel-v6"}
 
 
@@ -54,7 +52,8 @@ def ensure(
         macs: A directory where hardware addresses outlive a reboot.
 
     Raises:
-        PodnetError: A name is another link's, or the uplink has no address of a family.
+        PodnetError: A name is another link's, or the uplink has no address of a family, or
+            its MTU leaves too little inside a tunnel.
     """
     return {family: _ensure(netlink, config, uplink, family, macs) for family in families}
 
@@ -65,6 +64,11 @@ def _ensure(netlink: Netlink, config: Vxlan, uplink: Uplink, family: int, macs: 
         raise PodnetError(
             f"interface {uplink.name} has no IPv{family} address for vxlan",
             "give it one, or leave that family out of the network configuration",
+        )
+    if not config.mtu and uplink.mtu < (least := smallest_mtu([family])):
+        raise PodnetError(
+            f"interface {uplink.name} has an MTU of {uplink.mtu}: too little for vxlan over IPv{family}",
+            f"at least {least}: ip link set {uplink.name} mtu {least}",
         )
     name = f"{_NAMES[family]}.{config.vni}"
     wanted = vxlan.Vxlan(

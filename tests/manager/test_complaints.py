@@ -118,6 +118,19 @@ def test_the_mtu_follows_the_uplink(rack, until) -> None:
     assert "mtu 1350" in one.sh("ip link show flannel.1")
 
 
+def test_an_uplink_too_small_for_a_tunnel_is_no_end_of_the_manager(rack, until) -> None:
+    rack.configure(VXLAN)
+    one = rack.machine()
+    one.sh("ip link set eth0 mtu 100")
+
+    one.start()
+
+    until(lambda: "eth0 has an MTU of 100" in one.ask("/readyz")[1], "it is refused")
+    one.sh("ip link set eth0 mtu 626")
+    until(one.is_ready, "it is large enough now")
+    assert "FLANNEL_MTU=576\n" in one.subnet_file.read_text()
+
+
 def reaches(here: str, there: str, size: int) -> bool:
     """Tell whether one UDP packet of that size arrives whole: the port that is closed says so."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:

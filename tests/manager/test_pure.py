@@ -74,6 +74,9 @@ def test_dual_stack_has_a_pool_for_each_family() -> None:
     assert [pool.subnet_len for pool in read.pools] == [24, 64]
 
 
+DUAL = '"EnableIPv6": true, "Network": "10.5.0.0/16", "IPv6Network": "fd00:5::/48"'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -92,6 +95,7 @@ def test_dual_stack_has_a_pool_for_each_family() -> None:
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 16777216}}', "VNI"),
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "Port": "1"}}', "Port"),
         ('{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "MTU": 625}}', "MTU 625"),
+        (f'{{{DUAL}, "Backend": {{"Type": "vxlan", "MTU": 1349}}}}', "MTU 1349"),
     ],
 )
 def test_a_bad_configuration_names_field_and_reason(text: str, said: str) -> None:
