@@ -1,6 +1,8 @@
 """A number in a file wakes those who wait for it: any process, all of them, and at once."""
 
+import errno
 import os
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from contextlib import closing
 import pytest
 
 from podnet.kernel.shared_number import SharedNumber
+from podnet.node import Node
 
 LONG = 60.0
 
@@ -73,3 +76,17 @@ def test_a_nudge_wakes_and_says_nothing_twice(number) -> None:
 
     number.wait(again, LONG)
     assert number.seen == seen
+
+
+@pytest.mark.root
+def test_on_a_full_disk_it_is_refused_and_kills_nobody(tmp_path) -> None:
+    def on_a_full_disk() -> None:
+        command = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(tmp_path)]
+        subprocess.run(command, check=True)
+        (tmp_path / "all there is").write_bytes(bytes(4096))
+        SharedNumber(tmp_path / "number")
+
+    with Node.in_memory("full") as node, pytest.raises(OSError, match="No space") as caught:
+        node.run(on_a_full_disk)
+
+    assert caught.value.errno == errno.ENOSPC

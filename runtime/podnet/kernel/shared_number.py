@@ -36,13 +36,14 @@ class SharedNumber:
         path: The file; made, for its owner alone, where there is none.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: It cannot be opened, or the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, ctypes.sizeof(ctypes.c_uint32))
+            # Not ftruncate: on a full disk a store to a page that has no block is a SIGBUS.
+            os.posix_fallocate(descriptor, 0, ctypes.sizeof(ctypes.c_uint32))
             self._memory = mmap.mmap(descriptor, ctypes.sizeof(ctypes.c_uint32))
         finally:
             os.close(descriptor)
