@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import threading
+import time
 from pathlib import Path
 
 from podnet.kernel import links, namespaces
@@ -85,3 +87,28 @@ def test_a_capture_has_what_was_sent_on_the_node(node):
 
     assert b"a very special packet" in capture.packets()
     capture.stop()
+
+
+def test_a_capture_ends_while_there_is_traffic(node):
+    capture, over = node.run(Capture), threading.Event()
+
+    def chatter() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(2000):  # ten seconds: long after the capture was to end
+                sender.sendto(b"hello", ("127.0.0.1", 9))
+                if over.wait(0.005):
+                    return
+
+    def run() -> None:
+        node.run(chatter)
+
+    chatterbox = threading.Thread(target=run)
+    chatterbox.start()
+    try:
+        while b"hello" not in capture.packets():
+            time.sleep(0.01)
+        capture.stop()
+        assert chatterbox.is_alive()
+    finally:
+        over.set()
+        chatterbox.join()

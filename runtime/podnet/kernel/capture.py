@@ -33,12 +33,10 @@ class Capture:
 
     def _take(self) -> None:
         left = _KEPT_BYTES
-        while left > 0:
+        while left > 0 and not self._over.is_set():
             try:
                 packet, source = self._packets.recvfrom(_LARGEST)
             except TimeoutError:
-                if self._over.is_set():
-                    return
                 continue
             self._kept.append((time.time_ns(), source[0], packet))
             left -= len(packet)
