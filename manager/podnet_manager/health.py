@@ -2,15 +2,18 @@
 
 import select
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 from podnet.errors import UsageError
 from podnet_manager.bell import Bell
+from podnet_manager.log import Log
 from podnet_manager.status import Status
 
 _UNIX = "unix:"
@@ -18,12 +21,13 @@ _PATIENCE = 1.0  # with who connects and does not ask: others wait meanwhile
 
 
 @contextmanager
-def serving(status: Status, address: str) -> Iterator[None]:
+def serving(status: Status, address: str, log: Log) -> Iterator[None]:
     """Answer questions about *status* for as long as the context lasts.
 
     Args:
         status: What to tell.
         address: ``HOST:PORT`` or ``unix:PATH``; "" for nobody.
+        log: Where to say what cannot be answered.
 
     Raises:
         UsageError: The address is none, or taken.
@@ -31,7 +35,7 @@ def serving(status: Status, address: str) -> Iterator[None]:
     if not address:
         yield
         return
-    server, over = _server(status, address), Bell()
+    server, over = _server(status, address, log), Bell()
     thread = threading.Thread(target=_serve, args=(server, over), daemon=True, name="health")
     thread.start()
     try:
@@ -41,10 +45,10 @@ def serving(status: Status, address: str) -> Iterator[None]:
         thread.join()
         server.server_close()
         if address.startswith(_UNIX):
-            Path(address.removeprefix(_UNIX)).unlink(missing_ok=True)
+            _remove_socket(Path(address.removeprefix(_UNIX)))
 
 
-def _serve(server: HTTPServer, over: Bell) -> None:
+def _serve(server: TCPServer, over: Bell) -> None:
     server.timeout = 0  # somebody is there: who asks waits below
     asked = select.poll()
     for one in (server, over):
@@ -53,35 +57,55 @@ def _serve(server: HTTPServer, over: Bell) -> None:
         server.handle_request()
 
 
-def _server(status: Status, address: str) -> HTTPServer:
-    handler = _handler(status)
+def _server(status: Status, address: str, log: Log) -> TCPServer:
     try:
         if address.startswith(_UNIX):
-            return _UnixServer(address.removeprefix(_UNIX), handler)
+            return _unix_server(status, Path(address.removeprefix(_UNIX)), log)
         host, _, port = address.rpartition(":")
-        return HTTPServer((host.strip("[]"), int(port)), handler)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return _Server(family, (host.strip("[]"), int(port)), _handler(status), log)
     except (OSError, ValueError, OverflowError) as exc:
         raise UsageError(
-            f"cannot listen on {address}: {exc}", "it reads like 127.0.0.1:8471 or unix:/run/x.sock"
+            f"cannot listen on {address}: {exc}",
+            "it reads like 127.0.0.1:8471, [::1]:8471 or unix:/run/x.sock",
         ) from exc
 
 
-class _UnixServer(HTTPServer):
-    """HTTP on a Unix socket."""
+def _unix_server(status: Status, path: Path, log: Log) -> TCPServer:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_socket(path)
+    server = _Server(socket.AF_UNIX, str(path), _handler(status), log)
+    path.chmod(0o600)
+    return server
 
-    address_family = socket.AF_UNIX
 
-    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            Path(path).unlink()
-        super().__init__(path, handler)  # type: ignore[arg-type]  # a path is AF_UNIX's address
+def _remove_socket(path: Path) -> None:
+    """Remove what an earlier run has left; what is no socket is not ours."""
+    if path.is_socket():
+        path.unlink(missing_ok=True)
 
-    def server_bind(self) -> None:
-        """Bind; a Unix socket has neither name nor port."""
-        self.socket.bind(self.server_address)
-        Path(str(self.server_address)).chmod(0o600)
-        self.server_name, self.server_port = "localhost", 0
+
+class _Server(TCPServer):
+    """Listens; http.server's own asks DNS for its name first, which may take its time."""
+
+    allow_reuse_address = True
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        handler: type[BaseHTTPRequestHandler],
+        log: Log,
+    ) -> None:
+        self.address_family = family
+        self._log = log
+        super().__init__(address, handler)
+
+    def handle_error(self, *_: Any) -> None:
+        """Say what went wrong with an answer; who hung up does not want one."""
+        exc = sys.exception()
+        if not isinstance(exc, OSError):
+            self._log.complain("a question about health was not answered", reason=repr(exc))
 
 
 def _handler(status: Status) -> type[BaseHTTPRequestHandler]:

@@ -55,7 +55,7 @@ def _run(asked: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, set_clock)
-    with health.serving(manager.status, asked.health):
+    with health.serving(manager.status, asked.health, log):
         manager.run()
 
 
