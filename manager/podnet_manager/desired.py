@@ -31,12 +31,14 @@ class Surroundings:
         devices: Family to the index of its vxlan link.
         macs: Family to the hardware address of that.
         networks: Of all Nodes; a lease of anything else is somebody's mistake.
+        own: The addresses of this Node that another lease could say.
     """
 
     uplink: Uplink
     devices: Mapping[int, int]
     macs: Mapping[int, str]
     networks: Collection[Subnet]
+    own: Collection[IPv4Address | IPv6Address] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,13 @@ def entries(
         return found, skipped
     wanted, of_peer = backend_type(backend), _OF_PEER[type(backend)]
     for lease in peers:
-        if lease.attributes.backend_type != wanted:
-            theirs = lease.attributes.backend_type or "none"
+        said = lease.attributes
+        ours = [one for one in (said.public_ip, said.public_ipv6) if one and one in here.own]
+        if ours:
+            skipped.append(Skipped(lease, f"its public address, {ours[0]}, is this Node's own"))
+            continue
+        if said.backend_type != wanted:
+            theirs = said.backend_type or "none"
             skipped.append(Skipped(lease, f"its backend is {theirs}, not {wanted}"))
             continue
         for subnet in lease.subnets.each:

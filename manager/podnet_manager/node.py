@@ -261,12 +261,20 @@ def _desired(
         devices=_devices(prepared),
         macs={family: one.mac for family, one in prepared.vteps.items()},
         networks=[pool.network for pool in conf.pools],
+        own=_own_addresses(prepared),
     )
     found, skipped = dict[Subnets, set[Entry]](), list[Skipped]()
     for subnets, lease in leases.items():
         found[subnets], missed = desired.entries(conf.backend, [lease] if lease else [], here)
         skipped += missed
     return found, skipped
+
+
+def _own_addresses(prepared: Prepared) -> set[IPv4Address | IPv6Address]:
+    """Return what others may know this Node by: also an address that is not on its uplink."""
+    public = prepared.attributes.public_ip, prepared.attributes.public_ipv6
+    there = (one.ip for one in prepared.uplink.networks)
+    return {address for address in (*public, *there) if address}
 
 
 def _devices(prepared: Prepared) -> dict[int, int]:

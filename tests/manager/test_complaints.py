@@ -204,6 +204,22 @@ def test_a_subnet_that_was_a_peer_s_is_no_route_once_it_is_ours(rack, until) -> 
     assert one.overlay() == []
 
 
+def test_a_second_lease_on_our_own_address_is_no_peer(rack, until) -> None:
+    """The kernel takes no route via itself, and the Node was not ready for good."""
+    one, two = rack.up(2, DUAL | {"Backend": {"Type": "host-gw"}})
+    before = one.routes(), one.routes(6)
+    ours = of(rack, f"{one.subnet()} and {next(iter(two.routes(6)))}").attributes
+    second = Subnets.of((ip_network("10.5.77.0/24"), ip_network("fd00:5:0:77::/64")))
+
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        store.reserve(second, ours)
+
+    until(lambda: "10.99.0.1, is this Node's own" in one.log, "it is said")
+    until(lambda: "10.5.77.0/24" in two.routes(), "to others it is a lease as any")
+    assert one.is_ready()
+    assert (one.routes(), one.routes(6)) == before
+
+
 # -- which interface: 12
 
 

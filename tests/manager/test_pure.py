@@ -1,6 +1,7 @@
 """The manager's decisions, without a kernel or a store."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from random import Random
@@ -367,6 +368,20 @@ def test_a_peer_that_cannot_be_reached_is_skipped_with_a_reason(peer: Lease, rea
 
     assert entries == set()
     assert reason in skipped[0].reason
+
+
+def test_a_lease_on_this_nodes_own_address_is_no_peer() -> None:
+    here = replace(HERE, own={ip_address("10.99.0.1")})
+    ours = lease("10.5.43.0/24", "10.99.0.1", backend_type="")
+
+    entries, skipped = desired.entries(HostGw(), [ours, lease("10.5.44.0/24", "10.99.0.2")], here)
+
+    assert {entry.dst for entry in entries if isinstance(entry, Route)} == {
+        ip_network("10.5.44.0/24")
+    }
+    assert [str(one.reason) for one in skipped] == [
+        "its public address, 10.99.0.1, is this Node's own"
+    ]
 
 
 def test_host_gw_needs_its_peers_on_the_link() -> None:
