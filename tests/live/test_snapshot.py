@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pyroute2 import IPSet
@@ -290,6 +291,16 @@ def test_the_sysctls_of_a_link_are_those_that_proc_shows(node: Node, sh: Shell) 
     assert {key: shown[key] for key in found if key in shown} == found
     assert found["ipv4/conf/v0/rp_filter"] == "2"
     assert len(found) > 60
+
+
+@pytest.mark.root
+def test_a_sysctl_that_nobody_can_set_in_a_namespace_is_no_fact(node: Node) -> None:
+    """Its value is the whole machine's, where somebody else may change it."""
+    seen = node.run(snapshot_sysctls.every)
+
+    modes = {key: node.run(Path("/proc/sys/net", key).stat).st_mode & 0o222 for key in seen}
+
+    assert [key for key, mode in modes.items() if not mode] == []
 
 
 def test_equals_are_numbered_and_put_in_their_place() -> None:

@@ -165,7 +165,7 @@ def test_a_leak_is_found_and_its_maker_named(
     leaks = [found for found in report.leaks if str(found.residue.example).startswith(called)]
     assert leaks, report.found
     makers = {(m.verb, m.plugin, m.position) for found in report.leaks for m in found.makers}
-    assert makers == {("ADD", "leaky", 1)}
+    assert makers == {("ADD", "leaky", 1)}, leaks_of(report)
     with pytest.raises(LeakError, match="by ADD leaky 2/3"):
         report.require()
 

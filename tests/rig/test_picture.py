@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podnet.kernel.facts import Fact, stated
-from podnet.node import Node
+from podnet.node import Node, Nodes
 from podnet.rig import picture
 from podnet.rig.picture import Frame, difference
 
@@ -94,6 +94,26 @@ def test_a_namespace_that_is_pinned_twice_is_looked_into_once(node: Node) -> Non
     inside = {fact.where for fact in found if fact.kind == "link"}
     assert inside == {picture.NODE, "/run/netns/a"}
     assert Fact("namespace", "/run/netns/b", where=picture.NODE) in found
+
+
+@pytest.mark.root
+def test_nobody_looks_into_the_nodes_of_others_or_sees_them_go(tmp_path: Path) -> None:
+    """A Node begins with copies of the pins of all Nodes that there are."""
+    others = tmp_path / "pins"
+    with Node.in_memory("outer") as outer:
+        made = outer.run(Nodes(others, tmp_path / "disks").create, "other")
+        inner = outer.run(Node.in_memory, "inner")
+        with inner, made:
+            before = picture.take(inner)
+            assert others.name in str(inner.run(Path("/proc/thread-self/mountinfo").read_text))
+
+            run(made, "ip link add there type bridge")
+            while_there = difference(before, picture.take(inner))
+            outer.run(Nodes(others, tmp_path / "disks").delete, "other")
+            when_gone = difference(before, picture.take(inner))
+
+    assert not while_there
+    assert not when_gone
 
 
 @pytest.mark.root

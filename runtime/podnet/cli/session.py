@@ -76,7 +76,8 @@ class Session:
 
         own = (str(self.places.state), str(self.places.run))
         frame = picture.WHOLE if self.in_node else picture.SHARED
-        seen = replace(frame, ignored=(*frame.ignored, *own))
+        pins = (*frame.pins, str(self.places.namespaces))
+        seen = replace(frame, ignored=(*frame.ignored, *own), pins=pins)
         return watching.Watching(
             executor=processes(pods, keep_open),
             observe=telling.observed,

@@ -15,10 +15,31 @@ from podnet.kernel.snapshot_links import Described
 
 _ROOT = "/proc/sys/net"
 _LONGEST = 4096
-# Not set by anybody: what the kernel counts, and keys that are drawn by lot.
+# What nobody sets here: the kernel counts or draws it, or it is the whole machine's and only
+# shown in a namespace that is not the first.
 _VOLATILE = frozenset(
-    {"netfilter/nf_conntrack_count", "ipv4/tcp_fastopen_key", "ipv6/conf/all/mtu"}
-    | {"ipv6/conf/default/mtu", "core/netdev_rss_key"}
+    [
+        "core/netdev_rss_key",
+        "core/rmem_default",
+        "core/rmem_max",
+        "core/wmem_default",
+        "core/wmem_max",
+        "ipv4/tcp_available_congestion_control",
+        "ipv4/tcp_allowed_congestion_control",
+        "ipv4/tcp_ehash_entries",
+        "ipv4/tcp_fastopen_key",
+        "ipv4/udp_hash_entries",
+        "ipv4/conf/all/mc_forwarding",
+        "ipv4/conf/default/mc_forwarding",
+        "ipv6/conf/all/mc_forwarding",
+        "ipv6/conf/default/mc_forwarding",
+        "ipv6/conf/all/mtu",
+        "ipv6/conf/default/mtu",
+        "netfilter/nf_conntrack_buckets",
+        "netfilter/nf_conntrack_count",
+        "netfilter/nf_conntrack_expect_max",
+        "netfilter/nf_conntrack_max",
+    ]
 )
 # Of conf and neigh, these are not a link's.
 _SHARED = frozenset({"all", "default"})

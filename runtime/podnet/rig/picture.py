@@ -6,21 +6,21 @@ locks that are held on them.  Knows nothing of plugins, and does not judge.  Loo
 nothing, and costs a few milliseconds for the Node and for each namespace.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from podnet.kernel import namespaces, snapshot
 from podnet.kernel.facts import Fact, numbered
 from podnet.node import Node
-from podnet.rig import disk, running
+from podnet.rig import disk, mounted, running
+from podnet.rig.mounted import Mount
 
 Picture = frozenset[Fact]
 #: Where facts are that are the Node's own, and no other namespace's.
 NODE = "node"
 
-_MOUNTS = "/proc/thread-self/mountinfo"
-_OCTAL = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
+#: What a Node has of its own, whatever the machine has there.
+OWN = ("/run", "/var/lib", "/etc/cni")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +29,13 @@ class Frame:
 
     Attributes:
         directories: Whose files are looked at; they may be missing.
+        pins: Where else network namespaces are pinned that are looked into.
         ignored: Files and directories below them that are left out.
         processes: Look for processes; on a machine that is no Node there are others' too.
     """
 
-    directories: tuple[str, ...] = ("/run", "/var/lib", "/etc/cni")
+    directories: tuple[str, ...] = OWN
+    pins: tuple[str, ...] = ("/run/netns",)
     ignored: tuple[str, ...] = ("/run/podnet", "/run/.podnet-etc", "/var/lib/podnet")
     processes: bool = True
 
@@ -88,8 +90,8 @@ def take(node: Node, frame: Frame = WHOLE) -> Picture:
 
 def take_here(frame: Frame = WHOLE) -> Picture:
     """Take a picture of the Node that the calling thread is in."""
-    mounts = list(_mounts())
-    pins = {point: number for point, kind, number in mounts if kind == "nsfs" and number}
+    mounts = mounted.every()
+    pins = mounted.pins(mounts, (*frame.directories, *frame.pins))
     found = set(snapshot.take(NODE))
     found.update(numbered(_things(mounts, pins, frame), NODE))
     seen = {namespaces.identity(namespaces.OWN)}
@@ -108,7 +110,9 @@ def difference(before: Picture, after: Picture) -> Difference:
     new = {fact.identity: fact for fact in after - before if fact.where in places}
     return Difference(
         added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
-        removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
+        removed=tuple(
+            fact for key in sorted(old.keys() - new.keys()) if not _vanishes(fact := old[key])
+        ),
         changed=tuple(Change(old[key], new[key]) for key in sorted(old.keys() & new.keys())),
     )
 
@@ -126,25 +130,17 @@ def _inside(path: str, seen: set[tuple[int, int]]) -> Picture:
         return frozenset()
 
 
-def _mounts() -> Iterator[tuple[str, str, str]]:
-    """Yield mount point, file system and, of a pinned network namespace, its number."""
-    for line in Path(_MOUNTS).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        front, _, back = line.partition(" - ")
-        _, _, _, root, point, *_ = front.split()
-        for code, character in _OCTAL.items():
-            point = point.replace(code, character)
-        yield point, back.split()[0], root if root.startswith("net:[") else ""
-
-
-def _things(
-    mounts: list[tuple[str, str, str]], pins: Mapping[str, str], frame: Frame
-) -> Iterator[Fact]:
-    for point, kind, number in mounts:
-        if number:
-            yield Fact("namespace", point)
-        elif not disk.is_below(point, frame.ignored):
-            yield Fact("mount", f"{kind} {point}")
-    files = disk.files(frame.directories, (*frame.ignored, *pins))
-    yield from disk.facts(files)
+def _things(mounts: Sequence[Mount], pins: Sequence[str], frame: Frame) -> Iterator[Fact]:
+    yield from (Fact("namespace", path) for path in pins)
+    yield from mounted.facts(mounts, frame.ignored)
+    yield from disk.facts(disk.files(frame.directories, (*frame.ignored, *pins)))
     if frame.processes:
         yield from running.facts()
+
+
+def _vanishes(fact: Fact) -> bool:
+    """Tell whether somebody outside may make it go: a mount that came with the Node's making.
+
+    Who removes a mount point removes what is mounted there, in every mount namespace.
+    """
+    return fact.kind == "mount" and not disk.is_below(fact.key.partition(" ")[2], OWN)
