@@ -1,6 +1,8 @@
 """`podnet record`, `--record` and `--fault`: what a person does, and what comes of it."""
 
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,15 @@ def test_record_run_exits_as_its_command_does(podnet, tmp_path):
     podnet("record", "run", tmp_path / "calls", "--", "no-such-command", status=127)
     missing = tmp_path / "nowhere" / "calls"
     assert "nowhere" in podnet("record", "run", missing, "--", "true", status=1).stderr
+
+
+def test_a_podnet_inside_record_run_records_each_call_once(podnet, conflist, tmp_path):
+    conflist("net", NET)
+    command = (Path(sys.executable).parent / "podnet", "create", "web")
+    podnet("record", "run", tmp_path / "calls", "--", *command)
+
+    shown = podnet.json("record", "show", tmp_path / "calls")["items"]
+    assert [(one["verb"], one["plugin"]) for one in shown].count(("ADD", "bridge")) == 1
 
 
 def test_a_command_that_cannot_be_run_is_said_as_a_shell_says_it(podnet, tmp_path):

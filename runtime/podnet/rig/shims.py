@@ -5,8 +5,10 @@ Knows what a shim's file looks like, and where its program is; what it does then
 *installed* one is the plugins' own, whose files are moved aside until they are put back.
 """
 
+import ast
 import os
 import py_compile
+import re
 import shutil
 import sys
 import threading
@@ -26,6 +28,7 @@ from podnet.rig.faults import Fault, Place
 SECRETS = ("token", "secret", "passw", "credential", "private", "apikey", "api_key")
 _OWN = ".podnet-shims"
 _MARK = "# A shim of podnet's, in front of a CNI plugin: docs/recording.md\n"
+_WRITTEN = re.compile(r"^stand_in\(\n    (?P<real>.*),\n    record=(?P<record>.*),$", re.MULTILINE)
 _EXECUTABLE = 0o755
 _MAKING = threading.Lock()
 
@@ -179,9 +182,22 @@ def _put(path: Path, real: Path, directory: Path, task: Task) -> None:
     if task.record is None and not task.faults:
         draft.symlink_to(real)
     else:
-        draft.write_text(_shim(real, directory, task))
+        draft.write_text(_shim(_behind(real, task.record), directory, task))
         draft.chmod(_EXECUTABLE & ~0o111 if task.has("not-executable") else _EXECUTABLE)
     draft.replace(path)
+
+
+def _behind(real: Path, record: Path | None) -> Path:
+    """Return the plugin that a shim stands in front of, if it records to *record* as we do.
+
+    `record run` has CNI_PATH lead to shims, and a podnet in there has its own: each call once.
+    """
+    if record is None or not is_shim(real):
+        return real
+    written = _WRITTEN.search(real.read_text())
+    if written is None or ast.literal_eval(written["record"]) != str(record.absolute()):
+        return real
+    return Path(ast.literal_eval(written["real"]))
 
 
 def _shim(real: Path, directory: Path, task: Task) -> str:
