@@ -17,7 +17,8 @@ from podnet_manager.uplink import Uplink
 
 #: RTPROT_* of every route that the manager sets, so that it knows its own again.
 PROTOCOL = 109
-_IPV6_METRIC = 1024  # what the kernel makes of none
+#: The metrics of these routes, by family: what the kernel makes of none.
+METRICS = {4: 0, 6: 1024}
 
 Entry = Route | Neighbour | Forwarding
 
@@ -159,7 +160,7 @@ def _route(
         oif=oif,
         onlink=onlink,
         protocol=PROTOCOL,
-        priority=0 if subnet.version == 4 else _IPV6_METRIC,  # noqa: PLR2004
+        priority=METRICS[subnet.version],
     )
 
 

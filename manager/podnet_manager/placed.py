@@ -42,7 +42,8 @@ class Placed:
         remove = [
             entry
             for entry in strange
-            if not self._there_of(entry) and reconcile.is_ours(entry, devices)
+            if not self._there_of(entry)
+            and (reconcile.is_ours(entry, devices) or reconcile.rival(entry) in self._keyed())
         ]
         return Difference(frozenset(remove), frozenset(filter(None, harmed)))
 

@@ -11,7 +11,7 @@ from podnet.kernel import neighbours, routes
 from podnet.kernel.neighbours import Forwarding, Neighbour
 from podnet.kernel.netlink import Netlink, NetlinkError, Request
 from podnet.kernel.routes import Route
-from podnet_manager.desired import PROTOCOL, Entry
+from podnet_manager.desired import METRICS, PROTOCOL, Entry
 
 _FAMILIES = (4, 6)
 
@@ -48,11 +48,19 @@ def is_ours(entry: Entry, devices: Collection[int]) -> bool:
             return entry.index in devices
 
 
+def rival(entry: Entry) -> tuple[object, ...] | None:
+    """Return the key of a route of ours that packets would not take while *entry* is there."""
+    if not isinstance(entry, Route) or entry.protocol == routes.PROTOCOL_KERNEL:
+        return None
+    metric = METRICS[entry.dst.version]
+    return ("route", entry.dst, metric) if entry.priority <= metric else None
+
+
 def key(entry: Entry) -> tuple[object, ...]:
     """Return what the kernel keeps one entry of."""
     match entry:
         case Route():
-            return "route", entry.dst
+            return "route", entry.dst, entry.priority
         case Neighbour():
             return "neighbour", entry.index, entry.address
         case Forwarding():
@@ -68,12 +76,11 @@ def actual(netlink: Netlink, devices: Iterable[int], desired: Iterable[Entry]) -
         desired: What should be there.
     """
     ours = set(devices)
-    destinations = {entry.dst for entry in desired if isinstance(entry, Route)}
+    wanted = {key(entry) for entry in desired if isinstance(entry, Route)}
     found = set[Entry]()
     for family in _FAMILIES:
         for route in routes.every(netlink, family):
-            in_the_way = route.dst in destinations and route.protocol != routes.PROTOCOL_KERNEL
-            if in_the_way or is_ours(route, ours):
+            if is_ours(route, ours) or rival(route) in wanted:
                 found.add(route)
         for device in ours:
             found.update(neighbours.of(netlink, device, family))

@@ -488,6 +488,23 @@ def test_a_client_that_asks_nothing_keeps_nobody_waiting(rack, until) -> None:
         assert one.ask("/healthz") == (200, "alive\n")
 
 
+def test_a_route_with_a_better_metric_does_not_take_the_traffic(rack, until) -> None:
+    """Also one that was set while nobody looked."""
+    one, _ = rack.up(2, DUAL | {"Backend": {"Type": "host-gw"}})
+    [(subnet, via)] = one.routes(6).items()
+    stranger = f"ip -6 route add {subnet} via fd99::77 dev eth0 metric 5"
+
+    def all_ways() -> list[str]:
+        return [line.split()[2] for line in one.sh(f"ip -6 route show {subnet}").splitlines()]
+
+    one.sh(stranger)
+    until(lambda: all_ways() == [via.split()[0]], "it is removed at once")
+    one.stop()
+    one.sh(stranger)
+    one.start()
+    until(lambda: one.is_ready() and all_ways() == [via.split()[0]], "it is removed at the start")
+
+
 # -- what a change costs
 
 

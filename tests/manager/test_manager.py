@@ -321,8 +321,10 @@ def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_serv
     assert before.items() <= one.routes().items()
     for machine in (one, two, three):
         until(lambda m=machine: "store_up 1\n" in m.ask("/metrics")[1], "it answers again")
-        assert machine.log.count("the lease store does not answer") == 1
-        assert machine.log.count("the lease store answers again") == 1
+        # Not at every attempt; an etcd that has just started may fall silent again.
+        outages = machine.log.count("the lease store does not answer")
+        assert 1 <= outages <= 3
+        assert machine.log.count("the lease store answers again") == outages
 
 
 def test_a_lease_of_etcd_that_was_made_for_a_short_time_is_renewed_in_time(

@@ -87,6 +87,14 @@ def test_what_looks_like_ours_and_is_not_needed_is_removed_and_other_things_stay
     assert change == _change(remove={marked, on_device})
 
 
+def test_a_route_that_packets_would_rather_take_is_removed_and_a_worse_one_stays() -> None:
+    ours = Route(dst=ip_network("fd00:5::/64"), oif=3, priority=1024)
+    placed = Placed({A: {ours}})
+    better, worse = (Route(dst=ours.dst, oif=9, priority=metric) for metric in (5, 2000))
+
+    assert placed.mend([better, worse], (), {3}) == _change(remove={better})
+
+
 ENTRIES = st.sets(
     st.one_of(
         st.builds(lambda n: Route(dst=ip_network(f"10.5.{n}.0/24"), oif=3), st.integers(0, 3)),
