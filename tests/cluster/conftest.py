@@ -87,7 +87,7 @@ class Lab:
         shown = json.loads(self.sh(name, "ip -j route show proto 109") or "[]")
         return {route["dst"]: route["gateway"] for route in shown}
 
-    def metrics(self, name: str) -> dict[str, int]:
+    def metrics(self, name: str) -> dict[str, float]:
         """Return what a Node's manager counts."""
 
         def ask() -> str:
@@ -95,7 +95,7 @@ class Lab:
                 return opened.run(managers.ask, "/metrics")[1]
 
         lines = [line.split() for line in self.node.run(ask).splitlines() if line[0] != "#"]
-        return {key.removeprefix("podnet_manager_"): int(value) for key, value in lines}
+        return {key.removeprefix("podnet_manager_"): float(value) for key, value in lines}
 
     def etcd(self, method: str, path: str, body: object = None) -> str:
         """Ask the cluster's etcd."""

@@ -14,7 +14,7 @@ def _fill(lab, count: int) -> None:
     lab.sh("n1", f"{command} --store /run/podnet-cluster/leases.db")
 
 
-def _at_rest(lab) -> dict[str, int]:
+def _at_rest(lab) -> dict[str, float]:
     """Return what a manager counts, if it is done with all that the start of links told it."""
     first = lab.metrics("n1")
     tentative = lab.sh("n1", "ip -6 addr show tentative")

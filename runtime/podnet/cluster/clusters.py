@@ -244,8 +244,9 @@ def everyone(cluster: Cluster) -> list[Member]:
 
 def join(cluster: Cluster, below: Node, node: Node, member: Member, shared: Path) -> None:
     """Join a Node to a cluster's underlay, and give it what a manager and a runtime look for."""
-    numbers = [other.number for other in everyone(cluster) if other.number != member.number]
-    underlay.join(below, node, cluster.shape, member.number, numbers)
+    versions = (4, 6) if cluster.ipv6_network else (4,)
+    others = {one.number: versions for one in everyone(cluster) if one.number != member.number}
+    underlay.join(below, node, cluster.shape, member.number, others)
     tree = worlds.shown(shared)
     try:
         node.run(worlds.show, tree, SHARED)

@@ -78,7 +78,9 @@ def build(shape: Shape) -> None:
         links.set_up(netlink, _index(netlink, _SWITCH))
 
 
-def join(underlay: Node, node: Node, shape: Shape, number: int, others: Sequence[int] = ()) -> None:
+def join(
+    underlay: Node, node: Node, shape: Shape, number: int, others: Mapping[int, Sequence[int]]
+) -> None:
     """Give a Node its link, its addresses and its gateway.
 
     Args:
@@ -86,7 +88,8 @@ def join(underlay: Node, node: Node, shape: Shape, number: int, others: Sequence
         node: Who is to be joined to it.
         shape: Which of the two.
         number: The Node's.
-        others: The numbers of all others that are, or will be.
+        others: The numbers of all others that are, or will be, and the IP versions by which
+            they are reached.
     """
     netns = node.run(os.open, "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -147,7 +150,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
         _introduce(netlink, index, {_mac(number): mine.node})
 
 
-def _address(shape: Shape, number: int, others: Sequence[int]) -> None:
+def _address(shape: Shape, number: int, others: Mapping[int, Sequence[int]]) -> None:
     mine = ends(shape, number)
     with Netlink() as netlink:
         index = _index(netlink, UPLINK)
@@ -159,7 +162,10 @@ def _address(shape: Shape, number: int, others: Sequence[int]) -> None:
         if shape is Shape.ROUTER:
             _introduce(netlink, index, {_mac(number, router=True): mine.router})
         elif len(others) >= _LEARNING_NODES:
-            everyone = {_mac(other): ends(shape, other).node for other in others}
+            everyone = {
+                _mac(other): [end for end in ends(shape, other).node if end.version in versions]
+                for other, versions in others.items()
+            }
             _introduce(netlink, index, everyone)
 
 
