@@ -1,7 +1,7 @@
 """Listens to a lease store, and tells what it hears: all leases first, then what changes.
 
 An outage is told, once for each try, with pauses that grow; where the store has forgotten
-what came after, all leases are told again.  Decides nothing.
+what came after, all leases are told again, and after pauses like these.  Decides nothing.
 """
 
 from collections.abc import Callable
@@ -40,13 +40,18 @@ class StoreWatch:
                     self._listen()
                 except CompactedError:
                     self._revision = _ANEW
+                    self._rest()
                 except StoreError as exc:
                     self._tell(StoreIsOut(str(exc)))
-                    self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
-                    self._over.wait(self._pause)
+                    self._rest()
         finally:
             if self._store:
                 self._store.close()
+
+    def _rest(self) -> None:
+        """Leave the store alone for a while, each time for longer, until it answers."""
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
+        self._over.wait(self._pause)
 
     def _listen(self) -> None:
         """Wait for news, and tell them."""
