@@ -88,7 +88,10 @@ def decide(conf: NetConf, leases: tuple[Lease, ...], claimant: Claimant, draw: R
         NoSubnetError: The network is full.
     """
     for lease in filter(claimant.is_own, leases):
-        return Reuse(lease) if allows(conf, lease.subnets) else GiveBack(lease)
+        if allows(conf, lease.subnets):
+            return Reuse(lease)
+        if not lease.is_reservation:  # which is not ours to end
+            return GiveBack(lease)
     leased = [subnet for lease in leases for subnet in lease.subnets.each]
     previous = claimant.previous
     taken = [Taken(pool, leased) for pool in conf.pools]

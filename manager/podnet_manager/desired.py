@@ -75,7 +75,8 @@ def entries(
         said = lease.attributes
         ours = [one for one in (said.public_ip, said.public_ipv6) if one and one in here.own]
         if ours:
-            skipped.append(Skipped(lease, f"its public address, {ours[0]}, is this Node's own"))
+            reason = f"its public address, {ours[0]}, is this Node's own, which uses another lease"
+            skipped.append(Skipped(lease, reason))
             continue
         if said.backend_type != wanted:
             theirs = said.backend_type or "none"

@@ -181,6 +181,18 @@ def test_a_reservation_stays_one(rack, until) -> None:
     assert lease.is_reservation
 
 
+def test_a_reservation_of_another_network_stays_and_is_said(rack, until) -> None:
+    wrong = Subnets.of((ip_network("10.6.77.0/24"),))
+    with closing(SqliteStore(rack.store, holder="admin")) as store:
+        before = store.reserve(wrong, Attributes(public_ip=IPv4Address("10.99.0.1")))
+
+        (one,) = rack.up(1, VXLAN)
+
+        assert one.subnet().startswith("10.5.")
+        until(lambda: "skipped a peer lease=10.6.77.0/24" in one.log.replace('"', ""), "it is said")
+        assert before in store.snapshot().leases
+
+
 @pytest.mark.parametrize("store", ["sqlite", "etcd"])
 def test_two_nodes_with_one_public_address_are_told_apart(rack, request, until, store) -> None:
     options = request.getfixturevalue("etcd_server")[1] if store == "etcd" else []

@@ -211,9 +211,17 @@ def test_a_lease_with_the_nodes_address_is_used_again() -> None:
 
 
 def test_a_lease_that_the_configuration_does_not_allow_is_given_back() -> None:
-    own = lease("10.6.0.0/24", "10.99.0.1")
+    own = replace(lease("10.6.0.0/24", "10.99.0.1"), expires=1000.0)
 
     assert decide(conf(SMALL), (own,), claimant(), Random(1)) == GiveBack(own)
+
+
+def test_a_reservation_that_the_configuration_does_not_allow_is_left_alone() -> None:
+    reserved, own = lease("10.6.0.0/24", "10.99.0.1"), lease("10.5.0.64/26", "10.99.0.1")
+    assert reserved.is_reservation
+
+    assert isinstance(decide(conf(SMALL), (reserved,), claimant(), Random(1)), Create)
+    assert decide(conf(SMALL), (reserved, own), claimant(), Random(1)) == Reuse(own)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +388,7 @@ def test_a_lease_on_this_nodes_own_address_is_no_peer() -> None:
         ip_network("10.5.44.0/24")
     }
     assert [str(one.reason) for one in skipped] == [
-        "its public address, 10.99.0.1, is this Node's own"
+        "its public address, 10.99.0.1, is this Node's own, which uses another lease"
     ]
 
 
