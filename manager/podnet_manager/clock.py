@@ -4,6 +4,7 @@ A Node whose clock runs ahead renews early, and in a store that has no clock of 
 sees the leases of others end early; tests want to see that without waiting for a day.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ class Clock:
 
     Raises:
         ValueError: There is something else in the file.
+        OSError: It cannot be read.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -27,10 +29,14 @@ class Clock:
         """Look into the file again.
 
         Raises:
-            ValueError: There is no number in it.
+            ValueError: There is no number of seconds in it; the clock goes on as before.
+            OSError: It cannot be read; likewise.
         """
         if self._file is not None and self._file.exists():
-            self._ahead = float(self._file.read_text())
+            ahead = float(self._file.read_text())
+            if not math.isfinite(ahead):  # no lease would ever be due
+                raise ValueError(f"{ahead} is no number of seconds")
+            self._ahead = ahead
 
     def now(self) -> float:
         """Return the seconds since the epoch."""

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -48,9 +49,16 @@ def _run(asked: argparse.Namespace) -> None:
     def stop(_: int, __: FrameType | None) -> None:
         manager.stop()
 
-    def set_clock(_: int, __: FrameType | None) -> None:
-        clock.set()
+    def look_at_clock() -> None:
+        try:
+            clock.set()
+        except (OSError, ValueError) as exc:
+            log.complain("the clock stays as it was", file=asked.clock_file, reason=exc)
         manager.wake()
+
+    def set_clock(_: int, __: FrameType | None) -> None:
+        # On a thread of its own: the signal may have come in the middle of a line of the log.
+        threading.Thread(target=look_at_clock, name="clock").start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -81,6 +81,17 @@ def test_a_node_whose_clock_runs_ahead_renews_and_ends_the_leases_of_others(lab)
     )
 
 
+def test_a_clock_is_set_ahead_by_a_number_and_by_nothing_else(lab) -> None:
+    lab.up(1, pods=())
+
+    for seconds in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=r"cannot be (nan|inf) seconds ahead"):
+            lab.do(faults.advance, "n1", seconds)
+
+    lab.do(faults.advance, "n1", 17 * 3600)
+    lab.eventually(lambda: lab.metrics("n1")["renewals_total"], lambda count: count == 1)
+
+
 def test_what_is_deleted_behind_a_managers_back_comes_again(lab) -> None:
     lab.up()
     there = lab.routes("n1")

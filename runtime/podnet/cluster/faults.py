@@ -192,7 +192,7 @@ def advance(clusters: Clusters, node: str, seconds: float) -> None:
     of others that are over for it; etcd goes by its own clock.
 
     Raises:
-        UsageError: The Node is in no cluster.
+        UsageError: The Node is in no cluster, or *seconds* are no number.
     """
     _, member = clusters.of(node)
     with clusters.nodes.open(member.name) as opened:

@@ -5,6 +5,7 @@ here runs on a thread of the manager's Node.
 """
 
 import json
+import math
 import os
 import signal
 import socket
@@ -16,7 +17,8 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Self
 
-from podnet.errors import PodnetError
+from podnet import files
+from podnet.errors import PodnetError, UsageError
 from podnet.kernel import namespaces, programs, worlds
 from podnet.node import Node
 
@@ -159,10 +161,19 @@ def subnets() -> list[str]:
 
 
 def advance(seconds: float) -> float:
-    """Set the clock of the Node's managers ahead, once more; return by how much it is now."""
-    ahead = float(read(_CLOCK) or 0) + seconds
-    _CLOCK.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _CLOCK.write_text(str(ahead))
+    """Set the clock of the Node's managers ahead, once more; return by how much it is now.
+
+    Raises:
+        UsageError: That is no number.
+    """
+    try:
+        ahead = float(read(_CLOCK) or 0) + seconds
+    except ValueError as exc:
+        raise UsageError(f"there is no number of seconds in {_CLOCK}", f"rm {_CLOCK}") from exc
+    if not math.isfinite(ahead):
+        raise UsageError(f"a clock cannot be {ahead} seconds ahead", "a number of seconds")
+    files.make_directory(_CLOCK.parent)
+    files.write(_CLOCK, str(ahead).encode())
     for pid in running():
         with suppress(ProcessLookupError):  # the next one reads it, too
             os.kill(pid, signal.SIGHUP)
