@@ -47,7 +47,9 @@ class Table:
 
 
 def tables(conf: NetConf, subnets: Subnets, *, ip_masq: bool, forward: bool) -> list[Table]:
-    """Return the tables that a Node with *subnets* has."""
+    """Return the tables that a Node with *subnets* has; none where they would say nothing."""
+    if not (ip_masq or forward):
+        return []
     made = []
     for subnet, pool in zip(subnets.each, conf.pools, strict=True):
         masq = _masquerading(pool.network, subnet) if ip_masq else ()
@@ -94,8 +96,17 @@ def removal() -> str:
 
 
 def is_in_place(wanted: Sequence[Table]) -> bool:
-    """Tell whether the kernel has every rule, in order, and no other in our chains."""
-    return all(_is_in_place(table) for table in wanted)
+    """Tell whether the kernel has every rule, in order, and no other in our chains or tables."""
+    unwanted = _FAMILIES.keys() - {table.family for table in wanted}
+    return all(map(_is_in_place, wanted)) and not any(map(_is_left, unwanted))
+
+
+def _is_left(version: int) -> bool:
+    """Tell whether something of an earlier run is there."""
+    family, name = Table(version, {}).name.split()
+    return any(nft_tags.has_chain(family, name, chain) for chain in _CHAINS) or bool(
+        _guests(family)
+    )
 
 
 def _is_in_place(table: Table) -> bool:

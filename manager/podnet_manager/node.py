@@ -282,13 +282,11 @@ def _devices(prepared: Prepared) -> dict[int, int]:
 
 
 def ensure_rules(conf: NetConf, own: Subnets, choices: Choices) -> bool:
-    """Put the rules in place; tell whether they were not.
+    """Put the rules in place, and no others; tell whether that was needed.
 
     Raises:
         PodnetError: nft is missing, or refused.
     """
-    if not (choices.ip_masq or choices.forward):
-        return False
     wanted = masquerade.tables(conf, own, ip_masq=choices.ip_masq, forward=choices.forward)
     if masquerade.is_in_place(wanted):
         return False

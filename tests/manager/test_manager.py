@@ -303,6 +303,25 @@ def test_rules_are_repaired_and_masquerade_what_leaves_the_network(rack, until) 
     until(lambda: one.sh("nft list table ip flannel-ipv4") == before, "the odd one is gone")
 
 
+def test_rules_that_are_not_wanted_any_more_are_removed(rack, until) -> None:
+    """subnet.env says whether somebody masquerades, and plugins believe it."""
+    families = {"EnableIPv6": True, "IPv6Network": "fd00:5::/48"}
+    (one,) = rack.up(1, HOST_GW | families, "--ip-masq")
+    assert one.sh("nft list tables").split().count("table") == 2
+
+    one.stop()
+    rack.configure(HOST_GW)
+    one.start("--ip-masq")
+    until(one.is_ready, "IPv4 alone")
+    assert one.sh("nft list tables") == "table ip flannel-ipv4\n"
+    one.stop()
+    one.start("--no-forward-rules")
+    until(one.is_ready, "no rules")
+
+    assert one.sh("nft list ruleset") == ""
+    assert "FLANNEL_IPMASQ=false" in one.subnet_file.read_text()
+
+
 def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_server, until) -> None:
     """The data path stays while etcd is away for longer than a lease lasts; who starts then waits."""
     server, options = etcd_server

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from podnet.kernel.netlink import (
     Netlink,
-    NetlinkError,
     Request,
     as_text,
     attribute,
@@ -51,7 +50,7 @@ def of(family: str, table: str) -> list[Tag]:
     try:
         with Netlink(_NETLINK_NETFILTER) as netlink:
             messages = netlink.dump(_GETRULE, body, what=f"rules of table {family} {table}")
-    except NetlinkError as exc:
+    except OSError as exc:
         if exc.errno in _ABSENT:
             return []
         raise
@@ -66,7 +65,7 @@ def has_chain(family: str, table: str, chain: str) -> bool:
     try:
         with Netlink(_NETLINK_NETFILTER) as netlink:
             netlink.get(_GETCHAIN, body, what=f"chain {chain} of table {family} {table}")
-    except NetlinkError as exc:
+    except OSError as exc:
         if exc.errno in _ABSENT:
             return False
         raise
