@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from podnet.cni import names
-from podnet.cni.errors import CniError, InvalidEnvironmentError
+from podnet.cni.errors import CniError
 from podnet.kernel import links, namespaces
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
@@ -28,10 +28,6 @@ def bring_in(call: Call, had: Belongings) -> None:
     Raises:
         CniError: The container has an interface of that name, or the kernel refused.
     """
-    if "%" in call.ifname:  # renaming would find a number for it, and nobody the device again
-        raise InvalidEnvironmentError(
-            f'the kernel takes "{call.ifname}" for a pattern, not for a name'
-        )
     with container.entered(call.netns), Netlink() as inside:
         if links.find(inside, call.ifname) is not None:
             raise CniError(f'container interface name ("{call.ifname}") already exists')
