@@ -110,7 +110,7 @@ class Callers:
         """Return a caller.
 
         Args:
-            network: A plugin's type, with *config*; a network's name in --cni-conf-dir; the path
+            network: A network's name in --cni-conf-dir, without *config*; a plugin's type; the path
                 of a conflist; a conflist as a mapping; or a Network.
             config: The plugin's keys.
             node: Where; default: the test's Node.
@@ -149,7 +149,9 @@ class Callers:
             return confdir.load(Path(network))
         directory = self._request.config.getoption("cni_conf_dir")
         if directory and config is None:
-            return confdir.scan(Path(directory)).named(network).network
+            known = {one.network.name: one.network for one in confdir.scan(Path(directory)).found}
+            if network in known:
+                return known[network]
         return caller.of_plugin(network, config or {})
 
     def _at_version(self, made: Caller) -> Caller:
