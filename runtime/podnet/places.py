@@ -5,10 +5,12 @@ It makes nothing.  Who is not root is, by then, in a user namespace where they a
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from podnet.errors import UsageError
 
 _SYSTEM_CONF = Path("/etc/cni/net.d")
 _EXTENSIONS = (".conflist", ".conf", ".json")
@@ -75,7 +77,11 @@ def resolve(
         conf_dir: ``--conf-dir``, before NETCONFPATH.
         plugin_dirs: ``--plugin-dir``, before CNI_PATH.
         cache_dir: ``--cache-dir``.
+
+    Raises:
+        UsageError: A directory of plugins that was named is none.
     """
+    require_directories("--plugin-dir", plugin_dirs)
     own_run = environment.get("PODNET_RUN")
     state = Path(environment.get("PODNET_STATE") or "/var/lib/podnet")
     run = Path(own_run or "/run/podnet")
@@ -122,6 +128,25 @@ def of_user(environment: Mapping[str, str], user: int) -> UserPlaces:
         # it has to look whose it is.
         run=Path(run, "podnet").absolute() if run else Path(f"/tmp/podnet-{user}"),  # noqa: S108
     )
+
+
+def require_directories(named_by: str, directories: Iterable[str]) -> None:
+    """Refuse a directory of plugins that is none: others of the same name would be taken instead.
+
+    Not for CNI_PATH, which many machines share.
+
+    Args:
+        named_by: The option that names them.
+        directories: They.
+
+    Raises:
+        UsageError: One is not there.
+    """
+    for one in directories:
+        if not Path(one).is_dir():
+            raise UsageError(
+                f"{named_by} {one}: there is no such directory", "build it, or name another"
+            )
 
 
 def _absolute(directories: Sequence[str]) -> tuple[str, ...]:

@@ -75,6 +75,16 @@ def test_a_plugin_that_is_broken_fails_the_script_and_leaves_its_story(repositor
     assert list((repository / "podnet-ci/failed").glob("*/transcript.jsonl"))
 
 
+def test_a_script_that_is_asked_nothing_says_so():
+    script = str(ROOT / "scripts/plugin-ci")
+    done = subprocess.run(
+        [script, "--plugins", "plugins"], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: plugin-ci ")
+
+
 def test_the_action_asks_for_what_it_declares():
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     text = (ROOT / "action.yml").read_text()

@@ -14,6 +14,7 @@ SUITES = sorted(Path(__file__).with_name("suites").glob("suite_*.py"))
 NAMES = [
     n for suite in SUITES for n in re.findall(r"^def (test_\w+)", suite.read_text(), re.MULTILINE)
 ]
+
 BRIDGE = """
 import json
 import pytest
@@ -111,6 +112,38 @@ def test_a_feature_or_fault_that_nobody_knows_stops_the_run(suite):
 
         assert result.ret == 4, result.stdout.str()
         result.stderr.fnmatch_lines(["*test_suite.py::test_it: there is no *"])
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        'podnet_leakcheck(allowed="file *")',
+        "podnet_leakcheck(strct=True)",
+        "podnet_leakcheck(True)",
+        'podnet_versions("1.0")',
+    ],
+)
+def test_a_marker_that_would_ask_nothing_stops_the_run(suite, marker):
+    text = f"import pytest\n@pytest.mark.{marker}\ndef test_it(cni): pass\n"
+    result = suite(text)
+
+    assert result.ret == 4, result.stdout.str()
+    assert "test_suite.py::test_it" in result.stderr.str()
+
+
+def test_a_fault_that_happens_to_nobody_stops_the_run(suite):
+    result = suite("import pytest\n@pytest.mark.podnet_fault('bridge:hang')\ndef test_it(): pass\n")
+
+    assert result.ret == 4, result.stdout.str()
+    result.stderr.fnmatch_lines(["*test_it: podnet_fault bridge:hang: nobody calls a plugin"])
+
+
+@pytest.mark.parametrize("option", ["--cni-bin-dir=nowhere", "--cni-versions=9.9"])
+def test_an_option_that_would_be_passed_over_stops_the_run(suite, option):
+    result = suite("def test_it(): pass\n", option)
+
+    assert result.ret == 4, result.stdout.str()
+    assert option.partition("=")[2] in result.stderr.str()
 
 
 def test_what_is_left_on_the_node_fails_the_test(suite):

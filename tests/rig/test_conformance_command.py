@@ -85,10 +85,22 @@ def test_a_must_that_fails_is_exit_status_6(hollow: Path) -> None:
     done = conformance(hollow, "--case", "result-has-the-interface,del-twice", status=6)
     assert "no interface eth0 with a sandbox" in done.stdout
     assert "del-twice" not in done.stdout
-    assert "hollow: not conformant, 1 times a MUST: 1 failed, 1 passed" in done.stderr
+    assert f"hollow ({hollow}): not conformant, 1 times a MUST: 1 failed, 1 passed" in done.stderr
 
 
 @pytest.mark.root
+def test_which_binary_was_tested_is_said(hollow: Path) -> None:
+    done = conformance(hollow, "--case", "version-answers", status=0)
+    assert f"hollow ({hollow}): conformant" in done.stderr
+
+
+def test_a_directory_of_plugins_that_is_not_there_is_no_reason_to_test_others(
+    tmp_path: Path,
+) -> None:
+    done = conformance("bridge", "--plugin-dir", tmp_path / "gone", status=2)
+    assert f"--plugin-dir {tmp_path}/gone: there is no such directory" in done.stderr
+
+
 def test_a_should_that_fails_is_no_failure(hollow: Path) -> None:
     done = conformance(hollow, "--case", "error-has-version,config-malformed-code", status=0)
     assert "error-has-version" in done.stdout

@@ -101,7 +101,8 @@ def conformance(  # noqa: PLR0913  the options are the interface
     for form, file in wanted:
         forms.write(form, file, findings)
     _show(output, findings)
-    _tell(session, findings, lacks)
+    binaries = {one.name: ProcessExecutor(path=one.path).find(one.plugin) for one in subjects}
+    _tell(session, findings, lacks, binaries)
     sys.exit(_status(findings) or (MissingError.exit_code if any(lacks.values()) else 0))
 
 
@@ -203,7 +204,12 @@ def _show(form: Form, findings: "Sequence[Finding]") -> None:
     )
 
 
-def _tell(session: Session, findings: "Sequence[Finding]", lacks: Mapping[str, str]) -> None:
+def _tell(
+    session: Session,
+    findings: "Sequence[Finding]",
+    lacks: Mapping[str, str],
+    binaries: Mapping[str, Path],
+) -> None:
     by_plugin: dict[str, list[Finding]] = {}
     for finding in findings:
         by_plugin.setdefault(finding.plan.subject.name, []).append(finding)
@@ -215,7 +221,7 @@ def _tell(session: Session, findings: "Sequence[Finding]", lacks: Mapping[str, s
         told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
         must = sum(finding.violates for finding in listed)
         word = f"not conformant, {must} times a MUST" if must else "conformant"
-        session.note(f"{plugin}: {word}: {told}")
+        session.note(f"{plugin} ({binaries[plugin]}): {word}: {told}")
 
 
 def _status(findings: "Sequence[Finding]") -> int:

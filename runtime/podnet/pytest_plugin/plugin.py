@@ -7,13 +7,13 @@ wants a Node, unless it was asked to do so at its start.
 
 import os
 import threading
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from podnet.errors import PodnetError
-from podnet.pytest_plugin import trial
+from podnet.errors import PodnetError, UsageError
+from podnet.pytest_plugin import settings, trial
 from podnet.pytest_plugin.settings import TITLE, marked
 
 pytest_plugins = ("podnet.pytest_plugin.fixtures",)
@@ -30,6 +30,9 @@ _MARKERS = {
 _NAMES = {"LOGNAME", "USER", "LNAME", "USERNAME"}
 #: Markers that are a fixture's business.
 _SEEN_TO_BY = {"podnet_requires": "podnet_requirements", "podnet_leakcheck": "leakcheck"}
+_CHECKED = {"podnet_requires", "podnet_versions", "podnet_fault", "podnet_leakcheck"}
+#: Without one of these nothing goes wrong by a marker.
+_CALLERS = {"cni", "podnet_faults"}
 #: Every fixture that needs a Node has this one among those it is made of.
 _NEEDS_ROOT = "podnet_privilege"
 
@@ -91,13 +94,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; become root at once, if that was asked for."""
     for marker, about in _MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
+    with _as_usage(""):
+        settings.check(config)
     if config.getoption("podnet_explain"):
         config.pluginmanager.register(Teller(config), "podnet-teller")
     if config.getoption("podnet_rootless") or config.getini("podnet_rootless"):
-        try:
+        with _as_usage(""):
             _become_root()
-        except PodnetError as exc:
-            raise pytest.UsageError(str(exc)) from exc
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -141,19 +144,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, fixture in _SEEN_TO_BY.items():
             if item.get_closest_marker(marker) and fixture not in names:
                 names.append(fixture)
-        if _SEEN_TO_BY["podnet_requires"] in names or item.get_closest_marker("podnet_fault"):
-            _check_markers(item)
+        if any(mark.name in _CHECKED for mark in item.iter_markers()):
+            with _as_usage(f"{item.nodeid}: "):
+                _check_markers(item)
 
 
 def _check_markers(item: pytest.Item) -> None:
     from podnet.rig import features
     from podnet.rig.faults import Fault
 
+    features.check(marked(item, "podnet_requires"))
+    settings.check_versions(marked(item, "podnet_versions"))
+    for mark in item.iter_markers("podnet_leakcheck"):
+        settings.check_leakcheck(mark)
+    faults = list(map(Fault.parse, marked(item, "podnet_fault")))
+    if faults and not _CALLERS & set(getattr(item, "fixturenames", ())):
+        raise UsageError(
+            f"podnet_fault {faults[0]}: nobody calls a plugin", "a test that has `cni` does"
+        )
+
+
+@contextmanager
+def _as_usage(subject: str) -> Iterator[None]:
+    """Let what podnet refuses stop the run, in a sentence."""
     try:
-        features.check(marked(item, "podnet_requires"))
-        list(map(Fault.parse, marked(item, "podnet_fault")))
+        yield
     except PodnetError as exc:
-        raise pytest.UsageError(f"{item.nodeid}: {exc}") from exc
+        raise pytest.UsageError(f"{subject}{exc}") from exc
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

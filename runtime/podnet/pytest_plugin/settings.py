@@ -1,11 +1,13 @@
 """What options, ini and markers say, for fixtures and hooks alike."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from podnet.errors import UsageError
 
 #: What a section of a report begins with that is podnet's.
 TITLE = "podnet: "
@@ -23,6 +25,54 @@ def bin_dirs(config: pytest.Config) -> list[str]:
     inherited = os.environ.get("CNI_PATH", "").split(":")
     every = (*given, *map(str, listed), *filter(None, inherited))
     return [str(Path(one).absolute()) for one in every]
+
+
+def check(config: pytest.Config) -> None:
+    """Refuse what options and ini say and cannot be: it would be passed over in silence.
+
+    Raises:
+        UsageError: A directory of plugins is none, or a version is none of the spec's.
+    """
+    from podnet import places  # noqa: PLC0415  most projects have nothing to do with it
+
+    places.require_directories("--cni-bin-dir", config.getoption("cni_bin_dir"))
+    # A directory elsewhere is a system's, which not every machine has.
+    own = [path for path in config.getini("cni_bin_dir") if path.is_relative_to(config.rootpath)]
+    places.require_directories("cni_bin_dir", map(str, own))
+    if config.getoption("cni_versions"):
+        check_versions(config.getoption("cni_versions").split(","))
+
+
+def check_versions(asked: Iterable[str]) -> None:
+    """Refuse versions that were never released.
+
+    Raises:
+        UsageError: One was not.
+    """
+    from podnet.cni.versions import RELEASED  # noqa: PLC0415
+
+    for version in asked:
+        if version not in RELEASED:
+            raise UsageError(
+                f"{version} is no version of the spec", f"there are: {', '.join(RELEASED)}"
+            )
+
+
+def check_leakcheck(mark: pytest.Mark) -> None:
+    """Refuse arguments of podnet_leakcheck that would allow more, or ask less, than they say.
+
+    Raises:
+        UsageError: There is no such argument, or it is of another type.
+    """
+    allowed = mark.kwargs.get("allowed", ())
+    unknown = [*map(repr, mark.args), *(mark.kwargs.keys() - {"strict", "allowed"})]
+    if unknown:
+        raise UsageError(f"podnet_leakcheck takes no {unknown[0]}", "there are: strict, allowed")
+    if isinstance(allowed, str) or not all(isinstance(one, str) for one in allowed):
+        raise UsageError(
+            f"podnet_leakcheck: allowed must be a list of patterns, not {allowed!r}",
+            'like allowed=["file /var/lib/mine*"]',
+        )
 
 
 def is_strict(config: pytest.Config) -> bool:
