@@ -16,6 +16,7 @@ from podnet.errors import MissingError, PodnetError
 from podnet.kernel import programs, routes
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.routes import Route
+from podnet_manager import whole
 from podnet_manager.bell import Bell
 
 _PROGRAM = "bird"
@@ -58,15 +59,12 @@ def keep(directory: Path, configuration: str, *, recovers: bool) -> bool:
         PodnetError: It cannot be started, or refuses.
         MissingError: There is no BIRD.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path, control = directory / "bird.conf", directory / "bird.ctl"
     told = path.exists() and path.read_text() == configuration
     is_running = _answers(control)
     if told and is_running:
         return False
-    draft = path.with_name(".bird.conf.draft")
-    draft.write_text(configuration)
-    draft.replace(path)
+    whole.write(path, configuration)
     if is_running:
         _ask(control, "configure")
         return True

@@ -16,7 +16,7 @@ from typing import NoReturn
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, health, netconf, node
+from podnet_manager import acquire, health, identity, netconf, node
 from podnet_manager.clock import Clock
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(asked: argparse.Namespace) -> None:
     log = Log(as_json=asked.log_format == "json")
-    holder, clock = _identity(asked.state_dir), _clock(asked.clock_file)
+    holder, clock = identity.of(asked.state_dir), _clock(asked.clock_file)
     manager = Manager(_settings(asked, holder, clock), _store(asked, holder, clock), log)
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -130,25 +130,6 @@ def _clock(path: Path | None) -> Clock:
         return Clock(path)
     except (OSError, ValueError) as exc:
         raise UsageError(f"--clock-file {path}: {exc}", "a number of seconds") from exc
-
-
-def _identity(directory: Path) -> str:
-    """Return what this Node's leases are held by: drawn once, and kept over a reboot."""
-    path = directory / "identity"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with open(descriptor, "w") as file:  # noqa: PTH123  opened with a mode of our own
-                file.write(os.urandom(8).hex())
-        return path.read_text().strip()
-    except OSError as exc:
-        raise PodnetError(
-            f"cannot keep state in {directory}: {exc.strerror}", "--state-dir"
-        ) from exc
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 The lines and their order are flannel's.  The file appears whole or not at all.
 """
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from podnet.errors import PodnetError
+from podnet_manager import whole
 from podnet_manager.lease import Subnets
 from podnet_manager.netconf import NetConf, Subnet
 
-_MODE = 0o644  # plugins of any user read it
+_MODE, _DIRECTORY_MODE = 0o644, 0o755  # plugins of any user read it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +74,7 @@ def write(path: Path, content: SubnetEnv) -> None:
     Raises:
         PodnetError: It cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with draft.open("x") as file:
-            file.write(content.to_text())
-            file.flush()
-            os.fchmod(file.fileno(), _MODE)
-            os.fsync(file.fileno())
-        draft.replace(path)
+        whole.write(path, content.to_text(), mode=_MODE, directory_mode=_DIRECTORY_MODE)
     except OSError as exc:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise PodnetError(f"cannot write {path}: {exc.strerror}", "--subnet-file") from exc

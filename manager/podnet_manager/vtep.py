@@ -17,6 +17,7 @@ from podnet.kernel import addresses, links, sysctl, vxlan
 from podnet.kernel.addresses import Interface
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
+from podnet_manager import whole
 from podnet_manager.lease import Subnets
 from podnet_manager.netconf import OVERHEAD, NetConf, Vxlan, smallest_mtu
 from podnet_manager.uplink import Uplink
@@ -156,8 +157,5 @@ def _remembered_mac(path: Path) -> str:
         return mac
     first, *rest = os.urandom(6)
     mac = bytes([first & 0xFC | 0x02, *rest]).hex(":")  # locally administered, of one host
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    draft.write_text(mac)
-    draft.replace(path)
+    whole.write(path, mac)
     return mac
