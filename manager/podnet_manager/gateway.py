@@ -71,12 +71,36 @@ class Access:
     password: str = ""
     timeout: float = 5.0
 
+    def check(self) -> None:
+        """Check what makes no sense, whether etcd answers or not.
+
+        Raises:
+            UsageError: An endpoint is none, or a file cannot be used.
+        """
+        self.servers()
+        self.tls()
+
+    def servers(self) -> list[Endpoint]:
+        """Return the endpoints.
+
+        Raises:
+            UsageError: One is none, or there are none.
+        """
+        if not self.endpoints:
+            raise UsageError("etcd has no endpoint", "http://HOST:PORT or https://HOST:PORT")
+        return [Endpoint.from_url(url) for url in self.endpoints]
+
     def tls(self) -> ssl.SSLContext:
         """Return whom to believe, and what to show.
 
         Raises:
-            UsageError: A file cannot be read.
+            UsageError: A file cannot be read, or its other half is missing.
         """
+        if bool(self.cert) != bool(self.key):
+            raise UsageError(
+                "etcd's TLS needs a certificate and its key, and there is only one of them",
+                "--etcd-certfile and --etcd-keyfile",
+            )
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.cert:
@@ -141,9 +165,7 @@ class Gateway:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._endpoints = deque(Endpoint.from_url(url) for url in access.endpoints)
-        if not self._endpoints:
-            raise UsageError("etcd has no endpoint", "http://HOST:PORT or https://HOST:PORT")
+        self._endpoints = deque(access.servers())
         self._tls = access.tls()
         self._connection: Connection | None = None
         self._token = ""

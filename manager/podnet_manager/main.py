@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import FrameType
@@ -36,9 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with _alone():
             _clean_up(asked) if asked.cleanup or asked.release else _run(asked)
     except (PodnetError, CniError) as exc:
+        _end(exc)
+    _end()
+
+
+def _end(*failures: Exception) -> NoReturn:
+    """Say what went wrong, and exit with the status of the first."""
+    for exc in failures:
         sys.stderr.write(f"error: {exc}\n")
-        sys.exit(exc.exit_code if isinstance(exc, PodnetError) else UsageError.exit_code)
-    sys.exit(0)
+    match failures:
+        case ():
+            sys.exit(0)
+        case (CniError(), *_):
+            sys.exit(UsageError.exit_code)
+        case (PodnetError() as first, *_):
+            sys.exit(first.exit_code)
+        case _:
+            sys.exit(PodnetError.exit_code)
 
 
 def _run(asked: argparse.Namespace) -> None:
@@ -111,6 +125,7 @@ def _etcd(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], 
         user=asked.etcd_username,
         password=os.environ.get(_PASSWORD, ""),
     )
+    access.check()  # or it would be tried again and again, as if etcd did not answer
     prefix: str = asked.etcd_prefix
     return lambda: EtcdStore(access, prefix=prefix, holder=holder, clock=clock.now)
 
@@ -151,15 +166,28 @@ def _alone() -> Iterator[None]:
 
 
 def _clean_up(asked: argparse.Namespace) -> None:
+    """Remove what a manager has made, and end; what fails keeps nothing else from being removed."""
+    subnet_file: Path = asked.subnet_file
+    failures = list[Exception]()
     with Netlink() as netlink:
-        node.clean_up(netlink, _choices(asked))
-        asked.subnet_file.unlink(missing_ok=True)
-        if asked.release:
-            who = node.identity(netlink, _choices(asked))
-            store = _store(asked, "", Clock())()
-            given_back = acquire.release(store, who)
-            store.close()
-            Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))
+        steps: list[Callable[[], object]] = [
+            *node.cleanings(netlink, _choices(asked)),
+            lambda: subnet_file.unlink(missing_ok=True),
+            *([lambda: _release(asked, netlink)] if asked.release else []),
+        ]
+        for step in steps:
+            try:
+                step()
+            except (PodnetError, CniError, OSError) as exc:
+                failures.append(exc)
+    _end(*failures)
+
+
+def _release(asked: argparse.Namespace, netlink: Netlink) -> None:
+    who = node.identity(netlink, _choices(asked))
+    with closing(_store(asked, "", Clock())()) as store:
+        given_back = acquire.release(store, who)
+    Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))
 
 
 def _parser() -> argparse.ArgumentParser:

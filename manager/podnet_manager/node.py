@@ -3,7 +3,7 @@
 Knows the kernel and the configuration; knows no store and no time.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -294,11 +294,16 @@ def ensure_rules(conf: NetConf, own: Subnets, choices: Choices) -> bool:
     return True
 
 
-def clean_up(netlink: Netlink, choices: Choices) -> None:
-    """Remove everything that a manager has made in this Node's kernel."""
-    _end_bird(netlink, choices)
-    reconcile.apply(
-        netlink, reconcile.difference((), reconcile.actual(netlink, devices=(), desired=()))
+def cleanings(netlink: Netlink, choices: Choices) -> tuple[Callable[[], object], ...]:
+    """Return what removes all that a manager has made in this Node's kernel: each can fail alone."""
+    return (
+        lambda: _end_bird(netlink, choices),
+        lambda: _remove_entries(netlink),
+        lambda: vtep.remove_others(netlink),
+        masquerade.remove,
     )
-    vtep.remove_others(netlink)
-    masquerade.remove()
+
+
+def _remove_entries(netlink: Netlink) -> None:
+    there = reconcile.actual(netlink, devices=(), desired=())
+    reconcile.apply(netlink, reconcile.difference((), there))
