@@ -39,13 +39,14 @@ class Placed:
         """
         strange = [entry for entry in there if not self._users[entry]]
         harmed = [self._there_of(entry) for entry in (*strange, *gone)]
-        remove = [
-            entry
-            for entry in strange
-            if not self._there_of(entry)
-            and (reconcile.is_ours(entry, devices) or reconcile.rival(entry) in self._keyed())
-        ]
+        remove = [entry for entry in strange if self._must_go(entry, devices)]
         return Difference(frozenset(remove), frozenset(filter(None, harmed)))
+
+    def _must_go(self, entry: Entry, devices: Collection[int]) -> bool:
+        """Tell whether a strange entry is to be removed; what has taken ours' place is overwritten."""
+        if self._there_of(entry):
+            return reconcile.is_beside(entry)
+        return reconcile.is_ours(entry, devices) or reconcile.rival(entry) in self._keyed()
 
     def _there_of(self, entry: Entry) -> Entry | None:
         """Return what should be where *entry* is; of several, what came last."""

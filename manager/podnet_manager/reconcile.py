@@ -4,6 +4,7 @@ Whatever anybody broke, added or left behind is found here: at the start, on eve
 now and then.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -34,8 +35,19 @@ def difference(desired: Iterable[Entry], actual: Iterable[Entry]) -> Difference:
     """Compare; what only changes is set, and not removed before."""
     wanted, there = frozenset(desired), frozenset(actual)
     keys = {key(entry) for entry in wanted}
-    gone = frozenset(entry for entry in there - wanted if key(entry) not in keys)
+    found = Counter(map(key, there))
+    gone = frozenset(e for e in there - wanted if key(e) not in keys or found[key(e)] > 1)
     return Difference(gone, wanted - there)
+
+
+def is_beside(entry: Entry) -> bool:
+    """Tell whether somebody's entry can be beside another of its key, and before it.
+
+    Routes of IPv4 can; all else that is set twice takes the place of the first.
+    """
+    if not isinstance(entry, Route) or entry.protocol == routes.PROTOCOL_KERNEL:
+        return False
+    return entry.dst.version == 4  # noqa: PLR2004
 
 
 def is_ours(entry: Entry, devices: Collection[int]) -> bool:
@@ -57,7 +69,7 @@ def rival(entry: Entry) -> tuple[object, ...] | None:
 
 
 def key(entry: Entry) -> tuple[object, ...]:
-    """Return what the kernel keeps one entry of."""
+    """Return what there should be one entry of."""
     match entry:
         case Route():
             return "route", entry.dst, entry.priority

@@ -68,11 +68,19 @@ def test_what_somebody_removed_is_set_again_if_it_is_needed() -> None:
 
 
 def test_what_somebody_set_in_the_place_of_ours_is_replaced() -> None:
-    placed = Placed({A: {ROUTE, NEIGHBOUR}})
-    theirs = Route(dst=ROUTE.dst, oif=9)
+    six = Route(dst=ip_network("fd00:5::/64"), oif=3, priority=1024)
+    placed = Placed({A: {six, NEIGHBOUR}})
+    theirs = Route(dst=six.dst, oif=9, priority=1024)
     wrong = Neighbour(3, NEIGHBOUR.address, "02:00:00:00:00:99")
 
-    assert placed.mend([theirs, wrong], (), {3}) == _change(put={ROUTE, NEIGHBOUR})
+    assert placed.mend([theirs, wrong], (), {3}) == _change(put={six, NEIGHBOUR})
+
+
+def test_a_route_of_ipv4_that_may_be_before_ours_is_removed_and_ours_is_set() -> None:
+    placed = Placed({A: {ROUTE}})
+    theirs = Route(dst=ROUTE.dst, oif=9)
+
+    assert placed.mend([theirs], (), {3}) == _change(remove={theirs}, put={ROUTE})
 
 
 def test_what_looks_like_ours_and_is_not_needed_is_removed_and_other_things_stay() -> None:

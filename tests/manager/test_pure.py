@@ -28,7 +28,7 @@ from podnet_manager.log import Log
 from podnet_manager.main import main
 from podnet_manager.netconf import HostGw, Vxlan
 from podnet_manager.peers import Peers
-from podnet_manager.reconcile import difference
+from podnet_manager.reconcile import Difference, difference
 from podnet_manager.status import Status
 from podnet_manager.store import Change
 from podnet_manager.subnet_env import SubnetEnv
@@ -410,6 +410,17 @@ def test_a_changed_entry_is_set_and_not_removed_before() -> None:
     assert (*change.put,) == (new,)
     assert (*change.remove,) == (stale,)
     assert not difference({new}, {new})
+
+
+def test_of_several_routes_to_one_destination_only_ours_stays() -> None:
+    """The kernel holds several of IPv4, and takes the first."""
+    ours, first = (
+        Route(dst=ip_network("10.5.43.0/24"), gw=ip_address(gateway), oif=2)
+        for gateway in ("10.99.0.2", "10.99.0.77")
+    )
+
+    assert difference({ours}, {ours, first}) == Difference(frozenset({first}), frozenset())
+    assert difference({ours}, {first}) == Difference(frozenset(), frozenset({ours}))
 
 
 # -- peers
