@@ -1,8 +1,8 @@
 """Managers for many Nodes of one machine, from one loaded process: a fork where others start an interpreter.
 
 Who makes a cluster starts it with a socket as its stdin.  Every message there asks for one
-manager: the Node's namespaces, its command line and where it writes its log; the answer is
-its process ID.  From then on it is a manager like any other, and the fleet ends when nobody
+manager: the Node's namespaces, its command line, and where to write its log and, when it has
+ended, its exit status; the answer is its process ID.  From then on it is a manager like any other, and the fleet ends when nobody
 can ask any more.
 """
 
@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,20 +37,25 @@ def main() -> None:
         gc.freeze()  # a collection would touch, and so copy, what all managers share
         pid = os.fork()
         if pid == 0:
-            _become(request["arguments"], Path(request["log"]), descriptors)
+            log, ended = Path(request["log"]), Path(request["ended"])
+            _become(request["arguments"], log, ended, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(str(pid).encode())
 
 
-def _become(arguments: Sequence[str], log: Path, descriptors: Sequence[int]) -> NoReturn:
+def _become(
+    arguments: Sequence[str], log: Path, ended: Path, descriptors: Sequence[int]
+) -> NoReturn:
     """Be the manager of a Node."""
     status = 1
     try:
         os.setsid()
         Path("/proc/self/comm").write_text(_NAME)
         worlds.enter(dict(zip(worlds.KINDS, descriptors, strict=True)))
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in (log, ended):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ended.unlink(missing_ok=True)
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for stream, target in ((0, nothing), (1, said), (2, said)):
@@ -62,6 +68,8 @@ def _become(arguments: Sequence[str], log: Path, descriptors: Sequence[int]) -> 
         sys.stderr.write(f"error: {exc!r}\n")
     finally:
         sys.stderr.flush()
+        with suppress(OSError):
+            ended.write_text(str(status))
         os._exit(status)
 
 

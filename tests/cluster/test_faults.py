@@ -1,12 +1,14 @@
 """What breaks a cluster, and what becomes of it: real managers, a real etcd, real packets."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
-from podnet.cluster import faults
-from podnet.cluster.record import Cluster, Member, Store
-from podnet.errors import UsageError
+from podnet.cluster import faults, managers
+from podnet.cluster.record import Cluster, Member, Store, numbered
+from podnet.errors import MissingError, PodnetError, UsageError
 
 THIEF = "192.0.2.66"
 
@@ -184,3 +186,38 @@ def test_a_record_that_cannot_be_read_is_in_the_way_of_no_other_cluster(lab) -> 
     with pytest.raises(UsageError, match="in no cluster; what is in broken cannot be read"):
         lab.do(faults.cut, "n9")
     lab.node.run(shutil.rmtree, lab.clusters.directory / "broken")
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "said"),
+    [
+        ({"Type": "vxlan", "VNI": -4}, UsageError, "manager of Node n1 has ended: .*VNI"),
+        ({"Type": "bgp"}, MissingError, "manager of Node n1 has ended: there is no bird program"),
+    ],
+    ids=["wrong", "lacking"],
+)
+def test_a_manager_that_ends_is_not_waited_for(
+    lab, tmp_path, monkeypatch, backend, kind, said
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cluster = Cluster(members=numbered("cluster", 2), backend=backend)
+
+    with pytest.raises(kind, match=said):
+        lab.node.run(lab.clusters.up, cluster, patience=1000)
+
+    assert lab.node.run(lab.clusters.names) == []
+
+
+def test_a_manager_that_is_killed_while_it_starts_is_not_waited_for(lab, monkeypatch) -> None:
+    lab.up(1, pods=())
+    lab.do(faults.kill, "n1")
+
+    def killed(nodes, options):
+        (pid,) = starts(nodes, options)
+        os.kill(pid, signal.SIGKILL)
+        return [pid]
+
+    starts = managers.start
+    monkeypatch.setattr(managers, "start", killed)
+    with pytest.raises(PodnetError, match="manager of Node n1 has ended: it was killed"):
+        lab.do(faults.start, "n1", patience=1000)

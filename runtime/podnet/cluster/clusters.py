@@ -169,9 +169,8 @@ class Clusters:
             say(f"etcd in {time.monotonic() - began:.2f} s")
             began = time.monotonic()
         with self.opened(cluster) as nodes:
-            for node in nodes:
-                fleet.start(node, cluster.options)
-            await_ready(cluster, nodes, peers=len(nodes) - 1, deadline=deadline)
+            pids = [fleet.start(node, cluster.options) for node in nodes]
+            await_ready(cluster, nodes, pids, peers=len(nodes) - 1, deadline=deadline)
         say(f"managers ready in {time.monotonic() - began:.2f} s")
 
     def start_store(self, cluster: Cluster, deadline: float) -> None:
@@ -256,15 +255,32 @@ def join(cluster: Cluster, below: Node, node: Node, member: Member, shared: Path
 
 
 def await_ready(
-    cluster: Cluster, nodes: Sequence[Node], *, deadline: float, peers: int | None = None
+    cluster: Cluster,
+    nodes: Sequence[Node],
+    pids: Sequence[int] = (),
+    *,
+    deadline: float,
+    peers: int | None = None,
 ) -> None:
     """Wait until the managers of some Nodes are ready, and know so many peers.
 
+    Args:
+        cluster: The cluster.
+        nodes: The Nodes.
+        pids: Their managers' processes: who has ended is not waited for.
+        deadline: By the monotonic clock.
+        peers: How many; ``None`` for any number.
+
     Raises:
         TimedOutError: One is not.
+        PodnetError: One has ended: the error that it ended with.
     """
-    for node in nodes:
-        reason = node.run(managers.await_ready, peers, deadline)
+    for node, pid in zip(nodes, pids or [0] * len(nodes), strict=True):
+        reason = node.run(managers.await_ready, peers, deadline, pid)
+        if reason and pid and not managers.is_alive(pid):
+            kind, said = node.run(managers.last_words)
+            message, _, hint = said.partition("\n")
+            raise kind(f"the manager of Node {node.name} has ended: {message}", hint.strip())
         if reason:
             message = f"the manager of Node {node.name} is not ready: {reason}"
             hint = node.run(managers.log_tail)

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from podnet.cluster import clusters as room
 from podnet.cluster import etcd, impairment, managers, underlay, workload
@@ -89,6 +88,7 @@ def start(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
     Raises:
         UsageError: It runs already, or the Node is in no cluster.
         TimedOutError: It does not become ready.
+        PodnetError: It ends instead: the error that it ended with.
     """
     cluster, member = clusters.of(node)
     deadline = time.monotonic() + patience
@@ -98,8 +98,8 @@ def start(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
         if member.name == cluster.store_node:
             clusters.start_store(cluster, deadline)
         else:
-            managers.start([opened], cluster.options)
-            room.await_ready(cluster, [opened], deadline=deadline)
+            pids = managers.start([opened], cluster.options)
+            room.await_ready(cluster, [opened], pids, deadline=deadline)
 
 
 def restart(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
@@ -277,16 +277,10 @@ def _signal(clusters: Clusters, node: str, number: int) -> tuple[str, list[int]]
 def _end(clusters: Clusters, node: str, number: int) -> None:
     name, pids = _signal(clusters, node, number)
     deadline = time.monotonic() + _PATIENCE
-    while any(_is_alive(pid) for pid in pids):
+    while any(managers.is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
             raise PodnetError(f"{name} does not end: {pids}", "podnet cluster kill does not ask")
         time.sleep(_GLANCE)
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ChildProcessError):  # somebody else started it
-        os.waitpid(pid, os.WNOHANG)
-    return Path(f"/proc/{pid}/root").exists()  # a zombie has none
 
 
 def _finder(cluster: Cluster, member: Member) -> Callable[[], list[int]]:

@@ -114,10 +114,8 @@ class _Reader:
     def scenario(self) -> Scenario:
         """Return what the file says; of no use if there are problems."""
         cluster = self._cluster()
-        try:
-            record.check(cluster)
-        except UsageError as exc:
-            self._note((), exc)
+        for key, problem in record.problems(cluster):
+            self._note((key,), problem)
         return Scenario(cluster, tuple(self._pods(cluster)), tuple(self._steps(cluster)))
 
     def _cluster(self) -> Cluster:

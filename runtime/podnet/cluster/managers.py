@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from podnet import files
-from podnet.errors import PodnetError, UsageError
+from podnet.errors import MissingError, PodnetError, UsageError
 from podnet.kernel import namespaces, programs, worlds
 from podnet.node import Node
 
@@ -30,6 +30,7 @@ _STATE = Path("/var/lib/podnet-manager")
 _LOG = _STATE / "log"
 _HEALTH = Path("/run/podnet-manager/health.sock")
 _CLOCK = Path("/run/podnet-manager/clock")
+_ENDED = Path("/run/podnet-manager/ended")
 _PACKAGE = "podnet_manager"
 _PEERS = "podnet_manager_peers"
 _LARGEST_REPLY = 64
@@ -72,7 +73,8 @@ class Fleet:
             PodnetError: It cannot be started.
         """
         arguments = ["--health", f"unix:{_HEALTH}", "--clock-file", str(_CLOCK), *options]
-        request = json.dumps({"arguments": arguments, "log": str(_LOG)}).encode()
+        said = {"arguments": arguments, "log": str(_LOG), "ended": str(_ENDED)}
+        request = json.dumps(said).encode()
         descriptors = node.run(worlds.own)
         try:
             with suppress(BrokenPipeError):  # then it answers nothing
@@ -109,8 +111,13 @@ def running() -> list[int]:
     return [pid for pid in inside if f"{_PACKAGE}." in read(Path(f"/proc/{pid}/cmdline"))]
 
 
-def await_ready(peers: int | None, deadline: float) -> str:
+def await_ready(peers: int | None, deadline: float, pid: int = 0) -> str:
     """Wait until the manager of the calling thread's Node is ready, and knows so many peers.
+
+    Args:
+        peers: How many; ``None`` for any number.
+        deadline: By the monotonic clock.
+        pid: Its process, which is not waited for once it has ended; 0 for any.
 
     Returns:
         Why it is not, "" when it is.
@@ -122,10 +129,29 @@ def await_ready(peers: int | None, deadline: float) -> str:
             if peers is None or f"\n{_PEERS} {peers}\n" in ask("/metrics")[1]:
                 return ""
             said = f"it does not know all of {peers} peers"
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (pid and not is_alive(pid)):
             return said.strip()
         time.sleep(pause)
         pause = min(pause * 1.2, _LONGEST_GLANCE)  # to answer is work, too
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process has not ended."""
+    with suppress(ChildProcessError):  # somebody else started it
+        os.waitpid(pid, os.WNOHANG)
+    return Path(f"/proc/{pid}/root").exists()  # a zombie has none
+
+
+def last_words() -> tuple[type[PodnetError], str]:
+    """Return what the manager of the calling thread's Node said when it ended, and as what."""
+    status = read(_ENDED)
+    if not status:
+        return PodnetError, "it was killed"
+    kinds = {str(one.exit_code): one for one in (UsageError, MissingError)}
+    _, found, reason = f"\n{read(_LOG)}".rpartition("\nerror: ")
+    if not found or status == "0":
+        reason = f"its exit status is {status}"
+    return kinds.get(status, PodnetError), reason.strip()
 
 
 def ask(path: str) -> tuple[int, str]:

@@ -3,7 +3,8 @@
 The same value whether it was asked for on a command line, by a file, or is on record.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import ip_network
@@ -26,6 +27,8 @@ SHARED = Path("/run/podnet-cluster")
 STORE = "@store"
 NETWORK, IPV6_NETWORK = "10.244.0.0/16", "fd00:10:244::/48"
 MOST_NODES = 250  # subnets of the network
+# Of each family: a subnet's prefix length where there is room for it, and the smallest network's.
+_SUBNETS = {4: (24, 28), 6: (64, 124)}
 _LONGEST_NAME = 50  # the Nodes' names are longer, and a hostname has 63
 _PORT = 2379
 _DELEGATE = {"isDefaultGateway": True, "hairpinMode": True}
@@ -206,28 +209,54 @@ def check(cluster: Cluster) -> None:
     Raises:
         UsageError: Something does not.
     """
-    check_name(cluster.name)
+    for _, problem in problems(cluster):
+        raise problem
+
+
+def problems(cluster: Cluster) -> Iterator[tuple[str, UsageError]]:
+    """Yield what makes no sense, each with the key of a cluster's file that says it."""
+    try:
+        check_name(cluster.name)
+    except UsageError as exc:
+        yield "name", exc
     if cluster.backend_type not in BACKENDS:
         known = ", ".join(BACKENDS)
-        raise UsageError(f"there is no backend {cluster.backend_type}", f"known: {known}")
+        yield (
+            "backend",
+            UsageError(f"there is no backend {cluster.backend_type}", f"known: {known}"),
+        )
     if not 1 <= len(cluster.members) <= MOST_NODES:
         message = f"a cluster has 1 to {MOST_NODES} Nodes, not {len(cluster.members)}"
-        raise UsageError(message)
-    for name in cluster.node_names:
-        if cluster.node_names.count(name) > 1:
-            hint = "the cluster's own Nodes for underlay and store have their names, too"
-            raise UsageError(f"two Nodes would be called {name}", hint)
-    for text, version in ((cluster.network, 4), (cluster.ipv6_network, 6)):
-        _check_network(text, version)
+        yield "nodes", UsageError(message)
+    if twice := [name for name, count in Counter(cluster.node_names).items() if count > 1]:
+        hint = "the cluster's own Nodes for underlay and store have their names, too"
+        yield "nodes", UsageError(f"two Nodes would be called {twice[0]}", hint)
+    for key, text, version in (
+        ("network", cluster.network, 4),
+        ("ipv6Network", cluster.ipv6_network, 6),
+    ):
+        if problem := _network_problem(text, version, len(cluster.members)):
+            yield key, problem
 
 
-def _check_network(text: str, version: int) -> None:
+def _network_problem(text: str, version: int, nodes: int) -> UsageError | None:
+    if not text:
+        return None
     try:
-        right = not text or ip_network(text, strict=False).version == version
+        network = ip_network(text, strict=False)
     except ValueError:
-        right = False
-    if not right:
-        raise UsageError(f"{text} is no IPv{version} network", "it reads like 10.244.0.0/16")
+        network = None
+    if network is None or network.version != version:
+        return UsageError(f"{text} is no IPv{version} network", "it reads like 10.244.0.0/16")
+    ordinary, least = _SUBNETS[version]
+    if network.prefixlen > least:
+        return UsageError(f"network {text} is too small for subnets", f"at most /{least}")
+    # As the managers do, which leave the first one out.
+    length = ordinary if network.prefixlen <= ordinary - 2 else network.prefixlen + 2
+    subnets = (1 << (length - network.prefixlen)) - 1
+    if subnets < nodes:
+        return UsageError(f"network {text} has {subnets} subnets, and there are {nodes} Nodes")
+    return None
 
 
 def check_name(name: str) -> None:

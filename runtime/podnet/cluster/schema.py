@@ -11,6 +11,7 @@ from podnet.cluster.steps import WORDS
 JsonSchema = Mapping[str, object]
 _NAME: JsonSchema = {"type": "string", "pattern": "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"}
 _LABELS: JsonSchema = {"type": "object", "additionalProperties": {"type": "string"}}
+_UNTIL_65535: JsonSchema = {"type": "integer", "minimum": 0, "maximum": 65535}
 _SECONDS: JsonSchema = {"type": "number", "minimum": 1}
 
 
@@ -26,7 +27,15 @@ NODES: JsonSchema = {"type": "array", "minItems": 1, "items": NODE}
 BACKEND: JsonSchema = {
     "description": "flannel's Backend, with what belongs to its Type.",
     "type": "object",
-    "properties": {"Type": {"type": "string", "enum": list(BACKENDS)}},
+    "properties": {
+        "Type": {"type": "string", "enum": list(BACKENDS)},
+        "VNI": {"type": "integer", "minimum": 0, "maximum": (1 << 24) - 1},
+        "Port": _UNTIL_65535,
+        "MTU": _UNTIL_65535,
+        "AS": {"type": "integer", "minimum": 0, "maximum": (1 << 32) - 2},
+        **{key: {"type": "boolean"} for key in ("GBP", "Learning", "DirectRouting")},
+        **{key: {"type": "string"} for key in ("RouteReflector", "IPv6RouteReflector")},
+    },
     "required": ["Type"],
 }
 _POD = _object(
