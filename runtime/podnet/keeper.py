@@ -24,12 +24,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 60.0
 _PATIENCE = 5.0
 
 
-def keep(directory: int, alive: int) -> None:
+def keep(directory: int, alive: int, *held: int) -> None:
     """Wait until nothing is left, then remove the record.
 
     Args:
         directory: Where the lock, the record and the FIFO are.
         alive: The FIFO's end to read from.
+        held: What nobody else may have meanwhile: let go with the record, and not only when
+            the interpreter has ended, for the next command wants it at once.
     """
     pause = _FIRST_PAUSE
     while True:
@@ -39,7 +41,7 @@ def keep(directory: int, alive: int) -> None:
             return
         with _locked(directory):
             if not others() and not pinned():
-                forget(directory)
+                forget(directory, *held)
                 return
             if woken:
                 os.close(alive)
@@ -47,8 +49,10 @@ def keep(directory: int, alive: int) -> None:
             pause = _FIRST_PAUSE if woken else min(2 * pause, _LONGEST_PAUSE)
 
 
-def forget(directory: int) -> None:
-    """Remove the record, so that the next command makes new namespaces."""
+def forget(directory: int, *held: int) -> None:
+    """Let go of what is held, and remove the record: the next command makes new namespaces."""
+    for descriptor in held:
+        os.close(descriptor)
     for name in (RECORD, ALIVE):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
@@ -131,7 +135,7 @@ def main(directory: int, alive: int, *held: int) -> None:
     def terminate(number: int, _: object) -> NoReturn:
         """Who ends the keeper ends what it keeps: without it nobody could get there again."""
         end_everything()
-        forget(directory)
+        forget(directory, *held)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, terminate)
@@ -140,7 +144,7 @@ def main(directory: int, alive: int, *held: int) -> None:
             with suppress(OSError):  # the one of the listing itself
                 os.close(descriptor)
     os.chdir("/")
-    keep(directory, alive)
+    keep(directory, alive, *held)
 
 
 if __name__ == "__main__":

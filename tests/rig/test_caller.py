@@ -8,6 +8,7 @@ import pytest
 
 from podnet.answer import PluginError
 from podnet.cni.config import Network
+from podnet.cni.errors import CniError
 from podnet.execute import ProcessExecutor
 from podnet.node import Node
 from podnet.rig.caller import Caller, Twist, of_plugin, without_cni
@@ -42,6 +43,11 @@ def test_what_add_returned_is_the_prev_result_of_check_and_del(node: Node, tmp_p
         ("CHECK", "second"),
     ]
     assert verbs[4:6] == [("DEL", "second"), ("DEL", "first")]
+
+
+def test_a_pod_s_name_leads_nowhere_else(node: Node, tmp_path: Path) -> None:
+    with pytest.raises(CniError, match="invalid characters in containerID"):
+        caller(node, tmp_path, "first").pod("../../podnet-x")
 
 
 def test_gc_status_and_version_reach_the_plugin(node: Node, tmp_path: Path) -> None:

@@ -131,6 +131,59 @@ def test_what_comes_of_a_step_in_the_background_is_waited_for(outcome):
 
 
 @pytest.mark.root
+def test_what_nobody_waits_for_counts_all_the_same(outcome):
+    report = outcome("""
+  - fault: ours:ADD:error
+  - create: {pod: web, background: true}
+""")
+    assert [step.unmet for step in report.steps] == [(), (), ("it must succeed",)]
+    assert report.steps[-1].step.title == "wait web"
+
+
+@pytest.mark.root
+def test_one_thing_at_a_time_happens_to_a_pod_in_the_background(outcome):
+    report = outcome("""
+  - create: {pod: web, background: true}
+  - attach: {pod: web, network: net, background: true}
+    expect: {message: in the background already}
+""")
+    assert report.ok, report
+
+
+@pytest.mark.root
+def test_a_probe_reaches_somebody_unless_it_must_not(outcome):
+    report = outcome("""
+  - probe: {from: '@node', to: 203.0.113.9}
+    expect: {reached: false}
+  - probe: {from: '@node', to: 203.0.113.9}
+""")
+    assert [step.unmet for step in report.steps] == [(), ("it must succeed",)]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("runtime", ["podnet", "libcni"])
+def test_a_pod_is_nowhere_but_where_pods_are(outcome, runtime):
+    report = outcome("  - create: {pod: ../../x}\n", f"runtime: {runtime}{WORKING}")
+    assert "it must succeed" in report.steps[0].unmet
+    assert not Path("/x").exists()
+
+
+@pytest.mark.root
+def test_a_fault_of_the_node_is_on_its_own_directories_and_no_pod_s_leak(outcome):
+    report = outcome("""
+  - fault: disk-full=/opt/podnet-x
+    expect: {message: "is not the Node's own"}
+  - fault: lock-held=/var/lib/../../opt/podnet-x/lock
+    expect: {message: "is not the Node's own"}
+  - fault: disk-full=/etc/cni
+    expect: {leaks: []}
+""")
+    assert report.ok, report
+    assert report.causes == ()
+    assert not Path("/opt/podnet-x").exists()
+
+
+@pytest.mark.root
 def test_a_reboot_takes_what_runs_and_leaves_what_is_on_disk(outcome):
     report = outcome("""
   - create: {pod: web}

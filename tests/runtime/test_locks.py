@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from podnet import locks
+from podnet import keeper, locks
 from podnet.cni.errors import CniError
 from podnet.errors import MissingError, TimedOutError
 
@@ -242,3 +242,16 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path, monkeypatch):
 
     with pytest.raises(MissingError, match="no permission"), locks.container(tmp_path / "x", "c1"):
         raise AssertionError("locked")
+
+
+def test_who_sees_that_a_keeper_s_record_is_gone_can_have_what_it_held(tmp_path: Path) -> None:
+    (tmp_path / keeper.RECORD).touch()
+    directory, held, mine = (os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY) for _ in range(3))
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    keeper.forget(directory, held)
+
+    assert not (tmp_path / keeper.RECORD).exists()
+    fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(mine)
+    os.close(directory)

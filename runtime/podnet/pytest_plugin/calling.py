@@ -70,7 +70,7 @@ class Faults:
 
     def arm(self) -> tuple[str, ...]:
         """Let happen what is wanted, if it did not yet; return the path to search for plugins."""
-        task = shims.Task(record=self.record, faults=self.wanted, redact=())
+        task = shims.Task(record=self.record, faults=self.wanted)
         shims.require_plugins(self.path, task)
         shims.mirror(self.directory, self.path, task)
         if self._undone:

@@ -9,15 +9,14 @@ import pytest
 
 from podnet import rootless
 from podnet.errors import MissingError
-from podnet.kernel import namespaces
 from podnet.kernel.capture import Capture
 from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.pytest_plugin import trial
 from podnet.pytest_plugin.settings import bin_dirs, lacking
 from podnet.rig import features
+from podnet.rig.caller import make_namespace
 
-_NETNS = Path("/run/netns")
 _AT_THE_START = (
     "; under pytest-xdist it must be entered at the start: podnet_rootless = true in the ini, or "
     "--podnet-rootless"
@@ -82,6 +81,5 @@ class Pods:
         """
         self.made += 1
         name = name or f"pod{self.made}"
-        path = _NETNS / name
-        (node or self.node).run(namespaces.create, path)
+        path = make_namespace(node or self.node, name)
         return Attachment(container_id=name, ifname=ifname, netns=str(path))

@@ -13,7 +13,7 @@ from typing import Self
 
 from podnet import answer, plan, transcript
 from podnet.answer import PluginError
-from podnet.cni import wire
+from podnet.cni import names, wire
 from podnet.cni.config import Network, PluginConfig
 from podnet.cni.convert import convert
 from podnet.cni.errors import CniError
@@ -182,8 +182,7 @@ class Caller:
 
     def pod(self, name: str = "pod1", *, ifname: str = "eth0") -> Attachment:
         """Make a network namespace of that name, lo up, and return an attachment for it."""
-        path = NAMESPACES / name
-        self.node.run(namespaces.create, path)
+        path = make_namespace(self.node, name)
         return Attachment(container_id=name, ifname=ifname, netns=str(path))
 
     def remove(self, pod: Attachment) -> None:
@@ -284,6 +283,18 @@ class Caller:
 
     def _answer(self, outcomes: Iterable[Outcome]) -> Answer:
         return Answer(outcomes=tuple(outcomes), cni_version=self.network.cni_version)
+
+
+def make_namespace(node: Node, name: str) -> Path:
+    """Make the network namespace of a pod, lo up; return its path on the Node.
+
+    Raises:
+        CniError: The name is none of a container's, and would lead elsewhere.
+    """
+    names.check_container_id(name)
+    path = NAMESPACES / name
+    node.run(namespaces.create, path)
+    return path
 
 
 def of_plugin(

@@ -19,6 +19,7 @@ from podnet.rig.faults import Fault
 
 #: Where host-local keeps its leases, a file for each.
 LEASES = Path("/var/lib/cni/networks")
+_OWN = ("/run", "/var/lib", "/etc/cni")
 _NOBODY = b"podnet-fault\r\neth0"
 _MOST_ADDRESSES = 65536
 _LARGEST_DISK = 64 << 20
@@ -34,7 +35,7 @@ def befall(fault: Fault, places: Places, networks: Iterable[Network]) -> Undo:
     """
     match fault.kind:
         case "disk-full":
-            if disks.occupied(Path(fault.value), _LARGEST_DISK) > _LARGEST_DISK:
+            if disks.occupied(_path(fault), _LARGEST_DISK) > _LARGEST_DISK:
                 raise UsageError(f"the fault {fault}: there is too much below it to be moved")
             return _disk(fault, disks.fill, disks.empty)
         case "disk-read-only":
@@ -44,15 +45,25 @@ def befall(fault: Fault, places: Places, networks: Iterable[Network]) -> Undo:
         case "cache-gone":
             return _cached(places, Path.unlink)
         case "lock-held":
-            return _lock(Path(fault.value))
+            return _lock(_path(fault))
         case "ipam-exhausted":
             return _exhaust(_named(networks, fault))
         case _:
             raise UsageError(f"the fault {fault} cannot be done to a Node that runs on")
 
 
+def _path(fault: Fault) -> Path:
+    """Return the path of a fault; one that is the machine's, too, is refused."""
+    path = Path(fault.value)
+    if not any(path.resolve().is_relative_to(one) for one in _OWN):
+        raise UsageError(
+            f"the fault {fault}: {path} is not the Node's own", f"a path below {', '.join(_OWN)}"
+        )
+    return path
+
+
 def _disk(fault: Fault, done: Callable[[Path], None], undone: Callable[[Path], None]) -> Undo:
-    directory = Path(fault.value)
+    directory = _path(fault)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     done(directory)
     return lambda: undone(directory)

@@ -22,7 +22,7 @@ from podnet.places import LIBCNI_CACHE
 from podnet.plan import Attachment, Invocation
 from podnet.pods import Pods
 from podnet.records import CorruptRecordError
-from podnet.rig.caller import NAMESPACES, Caller
+from podnet.rig.caller import NAMESPACES, Caller, make_namespace
 from podnet.wishes import PodWish, Wish, planned
 
 Added = list[tuple[Attachment, Result]]
@@ -208,7 +208,7 @@ class LibcniDriver:
         """Make a namespace, and ADD it to a network."""
         if pod in self._pods:
             raise UsageError(f"there is a pod {pod} already")
-        self.node.run(namespaces.create, NAMESPACES / pod)
+        make_namespace(self.node, pod)
         self._pods[pod] = []
         self.attach(pod, wish)
 

@@ -4,8 +4,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -120,6 +121,7 @@ class _Run:
                 else self._step(number, step)
             )
             say(reports[-1])
+        reports += self._left_running(len(reports), say)
         self._pool.shutdown()
         evidence = self.world.evidence(self.moments)
         return Report(
@@ -128,6 +130,20 @@ class _Run:
             causes=tuple(causes(evidence)),
             leaks=evidence.leaks,
         )
+
+    def _left_running(self, done: int, say: Callable[[StepReport], None]) -> Iterator[StepReport]:
+        """Wait for what nobody waited for: how it ends counts all the same."""
+        for number, pod in enumerate(list(self._running), done + 1):
+            step = Step(
+                action="wait",
+                given=Fields({"pod": pod}),
+                expect=Fields({}),
+                about="Nobody waited for it.",
+                line=self.world.scenario.steps[-1].line,
+            )
+            report = self._step(number, step)
+            say(report)
+            yield report
 
     def _step(self, number: int, step: Step) -> StepReport:
         before, clock = len(self.world.heard), time.monotonic()
@@ -177,7 +193,7 @@ class _Run:
             case "exec":
                 self._execute(given)
             case "probe":
-                self._probe(given)
+                self._probe(given, asked=step.expect.get("reached") is not None)
             case _:
                 self._drive(step.action, given)
 
@@ -212,8 +228,13 @@ class _Run:
         )
 
     def _perhaps_later(self, given: Fields, act: Callable[[], None]) -> None:
+        pod = given.text("pod")
         if given.flag("background"):
-            self._running[given.text("pod")] = self._pool.submit(act)
+            if pod in self._running:
+                raise UsageError(
+                    f"something happens to pod {pod} in the background already", "`wait` for it"
+                )
+            self._running[pod] = self._pool.submit(act)
         else:
             act()
 
@@ -223,7 +244,12 @@ class _Run:
         if pod:
             if pod not in self._running:
                 raise UsageError(f"nothing happens to pod {pod} in the background")
-            self._running.pop(pod).result(timeout=_PATIENCE)
+            try:
+                self._running.pop(pod).result(timeout=_PATIENCE)
+            except FuturesTimeoutError:
+                raise TimedOutError(
+                    f"what happens to pod {pod} in the background did not end in {_PATIENCE:g} s"
+                ) from None
         elif isinstance(seconds, int | float):
             time.sleep(seconds)
 
@@ -236,7 +262,8 @@ class _Run:
             said = logged.strip() or self._stdout.strip()
             raise PodnetError(f"{' '.join(command)}: exit {status}: {said}")
 
-    def _probe(self, given: Fields) -> None:
+    def _probe(self, given: Fields, *, asked: bool) -> None:
+        """Try to reach somebody; unless it is *asked* whether that worked, it must."""
         source = given.text("from")
         netns = namespaces.OWN if source == "@node" else self.world.driver.netns(source)
         sink, target = self._target(given.text("to"))
@@ -247,6 +274,8 @@ class _Run:
             else self.world.node.run(probes.icmp, netns, target)
         )
         self._reached = probe.reached
+        if not probe.reached and not asked:
+            raise PodnetError(f"no answer: {probe.reason}")
         self._stdout = f"{probe.milliseconds:.3f} ms" if probe.reached else probe.reason
 
     def _target(self, name: str) -> tuple[str, probes.Address]:

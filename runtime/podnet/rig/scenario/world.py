@@ -5,7 +5,7 @@ plugins are searched in one directory, of shims where faults are.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,19 +87,23 @@ class World:
                 "plugin-dirs names other directories",
             )
         node = Node.with_disk(_NODE, directory / "disk")
-        node.run(_make_directory_of_namespaces)
         found = replace(places.resolve({}, plugin_dirs=[str(mirror)]), plugin_path=(str(mirror),))
         heard: list[Heard] = []
-        return cls(
-            scenario=scenario,
-            directory=directory,
-            node=node,
-            places=found,
-            driver=_driver(scenario, node, found, heard),
-            heard=heard,
-            start=picture.take(node),
-            record=record,
-        )
+        with ExitStack() as undo:
+            undo.callback(node.halt)
+            node.run(_make_directory_of_namespaces)
+            world = cls(
+                scenario=scenario,
+                directory=directory,
+                node=node,
+                places=found,
+                driver=_driver(scenario, node, found, heard),
+                heard=heard,
+                start=picture.take(node),
+                record=record,
+            )
+            undo.pop_all()
+        return world
 
     def close(self) -> None:
         """End everything that runs on the Node, and the Node."""
@@ -225,12 +229,15 @@ class World:
             for interface in result.interfaces
             if not interface.sandbox
         }
+        made = {fault.value for fault, _ in self._faults.values() if fault.place is Place.NODE}
         found = [
             f"{fact.kind} {fact.key}"
             for residue in residues(self.start, now, now, marks)
             if residue.leak and residue.scope is Scope.ATTACHMENT
             for fact in residue.facts
-            if fact.kind not in _SECONDARY and not _bears(fact, living | theirs)
+            if fact.kind not in _SECONDARY
+            and not _bears(fact, living | theirs)
+            and not (fact.kind == "mount" and fact.key.partition(" ")[2] in made)
         ]
         return tuple(dict.fromkeys([*found, *(f"file {path}" for path in lost)]))
 
