@@ -33,6 +33,7 @@ class Surroundings:
         macs: Family to the hardware address of that.
         networks: Of all Nodes; a lease of anything else is somebody's mistake.
         own: The addresses of this Node that another lease could say.
+        leased: The subnets of this Node.
     """
 
     uplink: Uplink
@@ -40,6 +41,7 @@ class Surroundings:
     macs: Mapping[int, str]
     networks: Collection[Subnet]
     own: Collection[IPv4Address | IPv6Address] = ()
+    leased: Collection[Subnet] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,19 @@ def entries(
             skipped.append(Skipped(lease, f"its backend is {theirs}, not {wanted}"))
             continue
         for subnet in lease.subnets.each:
-            is_inside = any(_is_inside(subnet, network) for network in here.networks)
-            made = of_peer(backend, lease, subnet, here) if is_inside else "it is of no network"
+            made = _mistake(subnet, here) or of_peer(backend, lease, subnet, here)
             if isinstance(made, str):
                 skipped.append(Skipped(lease, made))
             else:
                 found |= made
     return found, skipped
+
+
+def _mistake(subnet: Subnet, here: Surroundings) -> str:
+    """Return why nobody should have a lease on *subnet*; "" for no reason."""
+    if not any(_is_inside(subnet, network) for network in here.networks):
+        return "it is of no network"
+    return next((f"it overlaps this Node's, {o}" for o in here.leased if o.overlaps(subnet)), "")
 
 
 def _is_inside(subnet: Subnet, network: Subnet) -> bool:

@@ -186,7 +186,7 @@ def bring(
     """
     vtep.remove_others(netlink, prepared.links)
     vtep.address(netlink, prepared.vteps, own, conf)
-    entries, skipped = _desired(conf, prepared, {lease.subnets: lease for lease in peers})
+    entries, skipped = _desired(conf, prepared, own, {lease.subnets: lease for lease in peers})
     placed = Placed(entries)
     wanted = placed.every()
     there = reconcile.actual(netlink, _devices(prepared).values(), wanted)
@@ -240,10 +240,11 @@ def follow(
     conf: NetConf,
     prepared: Prepared,
     placed: Placed,
+    own: Subnets,
     news: Mapping[Subnets, Lease | None],
 ) -> Outcome:
     """Bring the entries of some leases to what is new of them, without a look at the others."""
-    entries, skipped = _desired(conf, prepared, news)
+    entries, skipped = _desired(conf, prepared, own, news)
     change = placed.replace(entries)
     return Outcome(change, reconcile.apply(netlink, change) if change else [], skipped, placed)
 
@@ -254,7 +255,7 @@ def mend(netlink: Netlink, placed: Placed, change: Difference) -> Outcome:
 
 
 def _desired(
-    conf: NetConf, prepared: Prepared, leases: Mapping[Subnets, Lease | None]
+    conf: NetConf, prepared: Prepared, own: Subnets, leases: Mapping[Subnets, Lease | None]
 ) -> tuple[dict[Subnets, set[Entry]], list[Skipped]]:
     here = Surroundings(
         uplink=prepared.uplink,
@@ -262,6 +263,7 @@ def _desired(
         macs={family: one.mac for family, one in prepared.vteps.items()},
         networks=[pool.network for pool in conf.pools],
         own=_own_addresses(prepared),
+        leased=own.each,
     )
     found, skipped = dict[Subnets, set[Entry]](), list[Skipped]()
     for subnets, lease in leases.items():

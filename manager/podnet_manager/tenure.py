@@ -191,7 +191,7 @@ class Tenure:
         self._harm.clear()
         if news:
             outcomes.append(
-                node.follow(self._netlink, self._conf, self._prepared, self._placed, news)
+                node.follow(self._netlink, self._conf, self._prepared, self._placed, own, news)
             )
         for outcome in outcomes:
             self._report(outcome, self._peers.count(own))

@@ -400,6 +400,28 @@ def test_host_gw_needs_its_peers_on_the_link() -> None:
     assert "not on the link" in skipped[0].reason
 
 
+@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "10.0.0.0/8", "10.6.0.0/24", "::/0"])
+def test_a_lease_outside_the_network_becomes_no_route(subnet: str) -> None:
+    """A key like 0.0.0.0-0 would take the Node's default route away."""
+    strange = lease(subnet, "10.99.0.2")
+
+    entries, skipped = desired.entries(HostGw(), [strange], HERE)
+
+    assert entries == set()
+    assert [one.reason for one in skipped] == ["it is of no network"]
+
+
+@pytest.mark.parametrize("subnet", ["10.5.1.128/25", "10.5.0.0/16"])
+def test_a_lease_that_overlaps_this_nodes_becomes_no_route(subnet: str) -> None:
+    """The smaller one would take the traffic of this Node's own pods."""
+    here = replace(HERE, leased=[ip_network("10.5.1.0/24")])
+
+    entries, skipped = desired.entries(HostGw(), [lease(subnet, "10.99.0.2")], here)
+
+    assert entries == set()
+    assert [one.reason for one in skipped] == ["it overlaps this Node's, 10.5.1.0/24"]
+
+
 def test_a_changed_entry_is_set_and_not_removed_before() -> None:
     old = Neighbour(7, ip_address("10.5.43.0"), "02:00:00:00:00:01")
     new = Neighbour(7, ip_address("10.5.43.0"), "02:00:00:00:00:02")
