@@ -1,8 +1,8 @@
 """A device on its way into a container and back: all of the way, or none of it.
 
-Where it changes its name and gets or loses its alias (its name on the host, by which DEL
-knows it) nobody else sees it: in a namespace that is made for that.  So a name that is
-taken at either end is no obstacle on the way, and no step can be half done.
+It changes its name, and gets or loses its alias (its name on the host, by which DEL knows
+it), in the request that moves it.  So a name that is taken at the end it leaves is no
+obstacle, and no step can be half done, also when we are killed.
 """
 
 import re
@@ -142,27 +142,23 @@ def _carry(source: tuple[str, str, str], target: tuple[str, str, str]) -> None:
     """
     (start, name, alias), (end, new_name, new_alias) = source, target
     try:
-        with namespaces.passing() as between, ExitStack() as back:
-            _move(start, name, between)
-            back.callback(_move, between, name, start)
-            back.callback(_label, between, new_name, (name, alias))
-            _label(between, name, (new_name, new_alias))
-            _move(between, new_name, end)
-            back.pop_all()
+        try:
+            _move(start, name, (end, new_name, new_alias))
+        except NetlinkError:
+            if not _is_there(start, name):  # it went, and could not be renamed
+                _move(end, name, (start, name, alias))
+            raise
     except NetlinkError as exc:
         raise CniError(f"failed to move link {name}: {exc.strerror}") from exc
 
 
-def _move(start: str, name: str, end: str) -> None:
-    with namespaces.opened(end) as target, namespaces.entered(start), Netlink() as netlink:
-        links.move(netlink, pairs.named(netlink, name).index, target)
+def _move(start: str, name: str, target: tuple[str, str, str]) -> None:
+    end, new_name, alias = target
+    with namespaces.opened(end) as there, namespaces.entered(start), Netlink() as netlink:
+        index = pairs.named(netlink, name).index
+        links.move(netlink, index, there, name=new_name, alias=alias)
 
 
-def _label(netns: str, name: str, wanted: tuple[str, str]) -> None:
-    """Give a link a name and an alias; it may have both already."""
-    new_name, alias = wanted
+def _is_there(netns: str, name: str) -> bool:
     with namespaces.entered(netns), Netlink() as netlink:
-        link = links.find(netlink, name) or pairs.named(netlink, new_name)
-        links.set_alias(netlink, link.index, alias)
-        if link.name != new_name:
-            links.set_name(netlink, link.index, new_name)
+        return links.find(netlink, name) is not None

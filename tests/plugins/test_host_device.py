@@ -257,10 +257,10 @@ def test_a_step_that_fails_on_the_way_is_undone_with_those_before_it(host, monke
     before = _shown(host)
     move = host_device_moves._move  # noqa: SLF001
 
-    def late(start: str, name: str, end: str) -> None:
-        if end == C1:
+    def late(start: str, name: str, target: tuple[str, str, str]) -> None:
+        if target[0] == C1:
             subprocess.run(["ip", "-n", "c1", "link", "add", "eth0", "type", "bridge"], check=True)
-        move(start, name, end)
+        move(start, name, target)
 
     monkeypatch.setattr(host_device_moves, "_move", late)
     environment = {

@@ -252,13 +252,24 @@ def set_master(netlink: Netlink, index: int, master: int) -> None:
     netlink.request(_RTM_NEWLINK, body, what="set master" if master else "leave master")
 
 
-def move(netlink: Netlink, index: int, netns: int) -> None:
+def move(
+    netlink: Netlink, index: int, netns: int, *, name: str = "", alias: str | None = None
+) -> None:
     """Move a link to the namespace that a file descriptor is of; it is down there, and bare.
 
+    With the name and the alias that it is to have there, in one request: nobody sees it
+    without them, and who is killed has moved it or has not.  A name that only the namespace it
+    leaves has taken is no obstacle.
+
     Raises:
-        NetlinkError: EEXIST when its name is taken there, EINVAL when it may not leave.
+        NetlinkError: EINVAL when it may not leave; EEXIST when its name is taken there: it may
+            be there already then, under its old name.
     """
     body = _info(index) + u32(_IFLA_NET_NS_FD, netns)
+    if name:
+        body += text(_IFLA_IFNAME, name)
+    if alias is not None:
+        body += attribute(_IFLA_IFALIAS, alias.encode())
     netlink.request(_RTM_NEWLINK, body, what="move link")
 
 
