@@ -1,4 +1,4 @@
-"""podnet-manager: the command line of the network manager."""
+"""podnet-manager: what is asked for on the command line is put together, and done."""
 
 import argparse
 import os
@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,22 +15,19 @@ from typing import NoReturn
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, health, identity, netconf, node
+from podnet_manager import acquire, health, identity, netconf, node, options
 from podnet_manager.clock import Clock
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
 from podnet_manager.node import Choices
-from podnet_manager.store import DAY, Store
+from podnet_manager.store import Store
 from podnet_manager.store_sqlite import SqliteStore
 from podnet_manager.tenure import Settings
-
-_STATE = Path("/var/lib/podnet-manager")
-_PASSWORD = "PODNET_ETCD_PASSWORD"  # noqa: S105  the variable that has it
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the manager, and exit with the status of what happened."""
-    asked = _parser().parse_args(arguments)
+    asked = options.parser().parse_args(arguments)
     try:
         with _alone():
             _clean_up(asked) if asked.cleanup or asked.release else _run(asked)
@@ -123,7 +119,7 @@ def _etcd(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], 
         cert=asked.etcd_certfile,
         key=asked.etcd_keyfile,
         user=asked.etcd_username,
-        password=os.environ.get(_PASSWORD, ""),
+        password=os.environ.get(options.PASSWORD, ""),
     )
     access.check()  # or it would be tried again and again, as if etcd did not answer
     prefix: str = asked.etcd_prefix
@@ -188,161 +184,6 @@ def _release(asked: argparse.Namespace, netlink: Netlink) -> None:
     with closing(_store(asked, "", Clock())()) as store:
         given_back = acquire.release(store, who)
     Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="podnet-manager",
-        description="Lease this Node a subnet, write subnet.env, keep the routes to all other Nodes.",
-        epilog="SIGTERM ends it and leaves the data path up; --cleanup removes it. "
-        "Exit status: 0 done, 1 failed, 2 usage or configuration, 7 the system lacks something.",
-    )
-    add = parser.add_argument
-    add(
-        "--store",
-        type=Path,
-        default=_STATE / "leases.db",
-        metavar="FILE",
-        help="the embedded lease store, shared by the Nodes of one machine",
-    )
-    add(
-        "--etcd-endpoints",
-        default="",
-        metavar="URL[,URL…]",
-        help="the lease store in etcd, shared with flannel's daemons, instead of the embedded one",
-    )
-    add("--etcd-prefix", default="/coreos.com/network", metavar="PATH", help="where in etcd")
-    add("--etcd-cafile", type=Path, metavar="FILE", help="who vouches for etcd")
-    add("--etcd-certfile", type=Path, metavar="FILE", help="our certificate")
-    add("--etcd-keyfile", type=Path, metavar="FILE", help="its key")
-    add(
-        "--etcd-username",
-        default="",
-        metavar="NAME",
-        help=f"where etcd wants one; the password is in {_PASSWORD}",
-    )
-    add(
-        "--net-config",
-        type=Path,
-        metavar="FILE",
-        help="net-conf.json, put in the store if that has none",
-    )
-    add(
-        "--iface",
-        default="",
-        metavar="NAME|ADDRESS",
-        help="the interface to the other Nodes; default: that of the default route",
-    )
-    add(
-        "--iface-can-reach",
-        type=_address,
-        metavar="ADDRESS",
-        help="or the interface by which this address is reached",
-    )
-    add(
-        "--public-ip",
-        type=_ipv4,
-        metavar="ADDRESS",
-        help="the Node's IPv4 address for the others; default: the interface's",
-    )
-    add("--public-ipv6", type=_ipv6, metavar="ADDRESS", help="likewise, IPv6")
-    add(
-        "--subnet-file",
-        type=Path,
-        default=Path("/run/flannel/subnet.env"),
-        metavar="FILE",
-        help="what plugins read (default: %(default)s)",
-    )
-    add(
-        "--state-dir",
-        type=Path,
-        default=_STATE,
-        metavar="DIR",
-        help="what outlives a reboot (default: %(default)s)",
-    )
-    add(
-        "--run-dir",
-        type=Path,
-        default=Path("/run/podnet-manager"),
-        metavar="DIR",
-        help="BIRD's configuration, control socket and log (default: %(default)s)",
-    )
-    add("--ip-masq", action="store_true", help="masquerade what leaves the network")
-    add(
-        "--forward-rules",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="let the network's traffic through the forward hook",
-    )
-    add(
-        "--lease-ttl",
-        type=_seconds,
-        default=DAY,
-        metavar="SECONDS",
-        help="how long a lease lasts without renewal (default: a day)",
-    )
-    add(
-        "--clock-file",
-        type=Path,
-        metavar="FILE",
-        help="how many seconds the clock of leases is ahead, read again at SIGHUP: for tests",
-    )
-    add(
-        "--resync",
-        type=_seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how often the kernel is looked at where nothing has happened (default: %(default)s)",
-    )
-    add(
-        "--health",
-        default="",
-        metavar="ADDRESS",
-        help="answer /healthz, /readyz and /metrics on HOST:PORT or unix:PATH",
-    )
-    add("--log-format", choices=("text", "json"), default="text", help="on stderr")
-    add(
-        "--cleanup",
-        action="store_true",
-        help="remove routes, links, rules and subnet.env, and exit",
-    )
-    add(
-        "--release",
-        action="store_true",
-        help="the same, and give back the lease that has this Node's public address",
-    )
-    return parser
-
-
-def _address(text: str) -> IPv4Address | IPv6Address:
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no IP address") from None
-
-
-def _ipv4(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no IPv4 address") from None
-
-
-def _ipv6(text: str) -> IPv6Address:
-    try:
-        return IPv6Address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no IPv6 address") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
-    return value
 
 
 if __name__ == "__main__":
