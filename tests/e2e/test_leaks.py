@@ -119,3 +119,8 @@ def test_trace_says_how_changes_are_written_down_where_nobody_did(podnet, confli
     done = podnet("trace", "--diff")
 
     assert "podnet --diff create NAME" in done.stderr
+
+
+def test_a_fault_of_a_node_is_refused_and_not_passed_over(podnet) -> None:
+    done = podnet("leaks", "--fault", "disk-full", status=2)
+    assert "the fault disk-full=/var/lib/cni is one of a Node" in done.stderr

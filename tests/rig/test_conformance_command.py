@@ -88,6 +88,11 @@ def test_a_must_that_fails_is_exit_status_6(hollow: Path) -> None:
     assert f"hollow ({hollow}): not conformant, 1 times a MUST: 1 failed, 1 passed" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--record=calls", "--fault=bridge:hang", "--diff"])
+def test_an_option_that_does_nothing_here_is_refused(option: str) -> None:
+    assert option.partition("=")[0] in conformance("bridge", option, status=2).stderr
+
+
 @pytest.mark.root
 def test_which_binary_was_tested_is_said(hollow: Path) -> None:
     done = conformance(hollow, "--case", "version-answers", status=0)

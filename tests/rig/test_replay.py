@@ -1,5 +1,6 @@
 """A recording, run again: the same calls, and what is different."""
 
+import ast
 import json
 import os
 import subprocess
@@ -166,6 +167,37 @@ def test_what_can_be_no_test_says_why(recorded, tmp_path):
         as_test.failure(read, 7)
     with pytest.raises(UsageError, match="called test_"):
         as_test.write(tmp_path / "x.py", read, read.calls[0], [])
+
+
+def _call(plugin: str, verb: str, number: int = 1):
+    said = {"recording": recording.FORMAT, "time": number, "plugin": plugin, "verb": verb}
+    return recording.Recorded.from_wire(
+        said | {"exit_status": 1, "stdout": "\u2028\0\x1b]0;", "duration_ms": 1e300}
+    )
+
+
+@pytest.mark.parametrize("plugin", ["my.plugin", '"""\nimport os\n"""', "a b\u2028c", "1-2"])
+def test_what_a_recording_says_is_no_part_of_the_program(tmp_path, plugin):
+    read = recording.Recording(calls=(_call(plugin, "ADD"),), lines=(b"{}",))
+    path = tmp_path / "test_it's.py"
+    as_test.write(path, read, as_test.failure(read, None), ["/x"])
+
+    module = ast.parse(path.read_text())
+    names = [one.name for one in module.body if isinstance(one, ast.FunctionDef)]
+    assert len(names) == 1
+    assert len(module.body) == 8  # docstring, four imports, two constants, one test
+
+    with pytest.raises(UsageError, match="is there already"):
+        as_test.write(path, read, read.calls[0], ["/x"])
+
+
+def test_a_call_that_cannot_be_made_again_is_no_test():
+    calls = (_call("main", "ADD"), _call("main", "FOO", 2), _call("../main", "ADD", 3))
+    read = recording.Recording(calls=calls)
+    with pytest.raises(UsageError, match="cannot be made again"):
+        as_test.failure(read, 2)
+    with pytest.raises(UsageError, match="names no plugin"):
+        as_test.failure(read, None)
 
 
 def test_nothing_to_make_again_is_said(tmp_path, node):

@@ -16,6 +16,8 @@ from podnet.errors import UsageError
 from podnet.rig import recording, shims
 from podnet.rig.faults import Fault
 from podnet.rig.recording import Recorded
+from podnet.rig.shim import record
+from podnet.rig.shim.call import Call
 from podnet.rig.shims import Task
 
 # Says all that a plugin can notice of how it was started, and does what it is asked to.
@@ -180,19 +182,30 @@ def test_many_at_once_write_whole_lines(shim, tmp_path):
 
 def test_secrets_are_hidden_wherever_they_are_said_again(real, tmp_path):
     task = Task(record=tmp_path / "calls", redact=("token", "passw"))
+    (tmp_path / "calls").touch()
+    (tmp_path / "calls").chmod(0o666)
     shims.mirror(tmp_path / "shims", [str(real)], task)
-    request = {"name": "n", "apiToken": "geheim", "deep": [{"password": {"x": 1}}]}
+    request = {"name": "n", "apiToken": "geheim", "deep": [{"password": {"x": ["nested"]}}]}
     variables = {"MY_TOKEN": "hunter22"}
     _run(
         tmp_path / "shims" / "meta", json.dumps(request).encode(),
-        CNI_ARGS="K=v;TOKEN=qwertz", DO="sys.stderr.write('geheim hunter22')", **variables,
+        CNI_ARGS="K=v;TOKEN=qwertz", DO="sys.stderr.write('geheim hunter22 nested')", **variables,
     )  # fmt: skip
 
     text = (tmp_path / "calls").read_text()
-    assert not [secret for secret in ("geheim", "hunter22", "qwertz") if secret in text]
+    assert not [secret for secret in ("geheim", "hunter22", "qwertz", "nested") if secret in text]
     [call] = _calls(tmp_path)
     assert json.loads(call.stdin)["deep"] == [{"password": "[redacted]"}]
     assert call.environment["CNI_ARGS"] == "K=v;TOKEN=[redacted]"
+    assert stat.S_IMODE((tmp_path / "calls").stat().st_mode) == 0o600
+
+
+def test_a_secret_is_none_in_an_argument_either(tmp_path):
+    call = Call("/opt/plugin")
+    call.arguments, call.environment = ["--with=hunter22"], {"MY_TOKEN": "hunter22"}
+    written = record.line(call, ("token",), ended=0)
+    assert b"hunter22" not in written
+    assert b'"--with=[redacted]"' in written
 
 
 def test_installed_shims_stand_where_the_plugins_were_and_go_again(real, tmp_path):

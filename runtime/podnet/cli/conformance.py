@@ -72,6 +72,7 @@ def conformance(  # noqa: PLR0913  the options are the interface
     from podnet.rig.conformance.reports import forms  # noqa: PLC0415
 
     session: Session = context.obj
+    session.takes_no("--record", "--fault", "--diff")
     chosen = selected(all_cases(), _split(case), _levels(level))
     wanted = [forms.parsed(one) for one in report or ()]
     asked = _versions(cni_versions)

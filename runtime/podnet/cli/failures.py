@@ -8,8 +8,10 @@ from podnet.answer import PluginError
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.runtime import RollbackError
+from podnet.visible import visible
 
 _LONGEST_STDERR = 4000
+_KEPT = "\n\t"
 
 
 def explain(error: PodnetError | CniError, subject: str = "") -> str:
@@ -41,13 +43,13 @@ def exit_code(error: PodnetError | CniError) -> int:
 
 def report(error: PodnetError | CniError, subject: str = "") -> int:
     """Print a failure to stderr, and return its exit status."""
-    sys.stderr.write(explain(error, subject) + "\n")
+    sys.stderr.write(visible(explain(error, subject), keep=_KEPT) + "\n")
     return exit_code(error)
 
 
 def note(text: str) -> None:
     """Say something on stderr; stdout is for data."""
-    sys.stderr.write(f"podnet: {text}\n")
+    sys.stderr.write(f"podnet: {visible(text, keep=_KEPT)}\n")
 
 
 @contextmanager

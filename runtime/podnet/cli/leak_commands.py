@@ -13,7 +13,8 @@ from podnet.cli.pod_commands import Arguments, Bandwidth, Capabilities, Ips, Mac
 from podnet.cli.progress import progress
 from podnet.cli.session import Session
 from podnet.cni.config import Network
-from podnet.errors import LeakError
+from podnet.errors import LeakError, UsageError
+from podnet.rig.faults import Place, at
 from podnet.wishes import Wish
 
 #: What is asked of a network that takes it, where nothing is asked: or its plugins do nothing.
@@ -96,6 +97,12 @@ def leaks(  # noqa: PLR0913  what is asked of a network
     from podnet.rig.picture import WHOLE  # noqa: PLC0415
 
     session: Session = context.obj
+    session.takes_no("--diff")
+    for fault in at(session.faults, Place.NODE):
+        raise UsageError(
+            f"the fault {fault} is one of a Node, and each cycle is on the same",
+            "a fault of a plugin, or a scenario that expects leaks: []",
+        )
     chosen = session.network(network)
     asked = parsing.Asked(
         ports=publish or (),

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from podnet.visible import visible
+
 API_VERSION = "podnet/v1"
 Item = Mapping[str, object]
 Columns = Mapping[str, Callable[[Item], object]]
@@ -62,7 +64,12 @@ def document(value: object, *, form: Form) -> None:
     else:
         import yaml  # noqa: PLC0415  35 ms that only this needs
 
-        write(yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True))
+        # YAML has escapes of its own for what cannot be seen, and reads them back.
+        plain = _plain(value)
+        text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        if text != visible(text, keep="\n"):
+            text = yaml.safe_dump(plain, sort_keys=False)
+        write(text)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -73,8 +80,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(text: str) -> None:
-    """Print data; what the terminal cannot show is escaped."""
+    """Print data; what the terminal cannot show, or would obey, is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
+    text = visible(text, keep="\n\t")
     sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
 
 

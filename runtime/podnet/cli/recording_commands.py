@@ -146,6 +146,7 @@ def replay(
     difference.
     """
     session: Session = context.obj
+    session.takes_no("--record", "--fault", "--diff")
     read = recording.read(file)
     for odd in read.odd:
         session.note(odd)

@@ -54,6 +54,7 @@ def run(
         raise UsageError("which scenarios?", "FILE..., or the names that --list prints")
     if session.faults:
         raise UsageError("the faults of a scenario are in its file", "a step `fault`")
+    session.takes_no("--diff")
     known = [_with_plugins(reading.load(_path(file)), session) for file in files]
     record = shims.require_record(session.record) if session.record else None
     reports, status = _run_all(known, output, record)

@@ -105,6 +105,20 @@ class Session:
         task = Task(record=record, faults=tuple(f for f in self.faults if f.plugin))
         return shims.behind(pods, Path(directory), task)
 
+    def takes_no(self, *options: str) -> None:
+        """Refuse options of podnet's that a command would pass over: what is asked for must be.
+
+        Args:
+            options: Of --record, --fault and --diff.
+
+        Raises:
+            UsageError: One of them is given.
+        """
+        given = {"--record": self.record, "--fault": self.faults, "--diff": self.diff}
+        for option in options:
+            if given[option]:
+                raise UsageError(f"this command does nothing with {option}", "leave it out")
+
     def close(self) -> None:
         """Undo what was for this command only."""
         self._undo.close()

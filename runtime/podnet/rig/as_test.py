@@ -3,16 +3,20 @@
 Knows text; runs nothing.  The test fails as the recording did, until the plugin is mended.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from podnet import files
+from podnet.cni import names
+from podnet.cni.errors import CniError
 from podnet.errors import UsageError
 from podnet.rig.recording import Recorded, Recording
+from podnet.visible import visible
 
 _TEST = '''"""{title}, as it was recorded: written by `podnet replay --as-test`.
 
-Fails as long as the plugin does.  The calls that lead there are in {calls}.
+Fails as long as the plugin does.  The calls that lead there are in the file of CALLS.
 """
 
 from pathlib import Path
@@ -21,7 +25,7 @@ from podnet.node import Node
 from podnet.rig import recording
 from podnet.rig.replay import replay
 
-CALLS = Path(__file__).with_name("{calls}")
+CALLS = Path(__file__).with_name({calls!r})
 PLUGINS = {plugins!r}
 
 
@@ -32,7 +36,7 @@ def test_{name}():
     # Recorded: {ending}
     assert last.succeeded, last.story
 '''
-_PATIENCE = 10.0
+_PATIENCE, _LONGEST = 10.0, 3600.0
 
 
 def failure(recording: Recording, number: int | None) -> Recorded:
@@ -45,7 +49,7 @@ def failure(recording: Recording, number: int | None) -> Recorded:
     Raises:
         UsageError: There is no such call, or it is none of a runtime's.
     """
-    asked = set(map(id, recording.asked))
+    asked, again = set(map(id, recording.asked)), set(map(id, recording.repeatable))
     if number is not None:
         if not 1 <= number <= len(recording.calls):
             raise UsageError(f"there is no call {number}", f"there are {len(recording.calls)}")
@@ -54,11 +58,22 @@ def failure(recording: Recording, number: int | None) -> Recorded:
             raise UsageError(
                 f"call {number} is one that a plugin made", "choose the call of the plugin itself"
             )
-        return chosen
-    failed = [call for call in recording.asked if call.failed]
+        if id(chosen) not in again:
+            raise UsageError(f"call {number} cannot be made again: {chosen.verb} is no verb")
+        return _plugin_s(chosen)
+    failed = [call for call in recording.repeatable if call.failed]
     if not failed:
         raise UsageError("no recorded call failed", "--call N chooses one")
-    return failed[-1]
+    return _plugin_s(failed[-1])
+
+
+def _plugin_s(call: Recorded) -> Recorded:
+    """Let a call through whose plugin can be one: somebody else may have written the recording."""
+    try:
+        names.check_plugin_type(call.plugin)
+    except CniError as exc:
+        raise UsageError(f"the recording names no plugin: {exc}") from None
+    return call
 
 
 def write(path: Path, recording: Recording, about: Recorded, plugins: Sequence[str]) -> Path:
@@ -74,25 +89,31 @@ def write(path: Path, recording: Recording, about: Recorded, plugins: Sequence[s
         The file of the calls.
 
     Raises:
-        UsageError: The path is not a test's.
+        UsageError: The path is not a test's, or there is something already.
         PodnetError: It cannot be written.
     """
     if path.suffix != ".py" or not path.stem.startswith("test_"):
         raise UsageError(f"{path}: pytest looks for files that are called test_….py")
     calls = path.with_suffix(".jsonl")
+    for there in (path, calls):
+        if there.exists():
+            raise UsageError(f"{there} is there already", "another name, or remove it")
     kept = [
         line
         for call, line in zip(recording.calls, recording.lines, strict=True)
         if call.time <= about.time and (call is about or call.container == about.container)
     ]
-    longest = max(call.milliseconds for call in recording.calls) / 1000
+    longest = min(_LONGEST, max(call.milliseconds for call in recording.calls) / 1000)
+    # What a recording says is somebody else's: in a program it is an identifier, a repr or visible.
+    plugin = re.sub(r"[^a-zA-Z0-9_]", "_", about.plugin)
+    said = about.stdout.decode(errors="replace")
     text = _TEST.format(
-        title=f"{about.verb} of {about.plugin} fails",
+        title=f"{about.verb} of {plugin} fails",
         calls=calls.name,
         plugins=list(plugins),
-        name=f"{about.verb.lower()}_of_{about.plugin.replace('-', '_')}_succeeds",
+        name=f"{about.verb.lower()}_of_{plugin}_succeeds",
         timeout=round(_PATIENCE + longest, 1),
-        ending=" ".join(f"{about.ending} {about.stdout.decode(errors='replace')}".split())[:200],
+        ending=visible(" ".join(f"{about.ending} {said}".split())[:200]),
     )
     files.write(calls, b"".join(kept))
     files.write(path, text.encode())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from podnet.cni import wire
 from podnet.cni.errors import CniError, DecodeError
+from podnet.cni.versions import Verb
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
 
@@ -162,6 +163,11 @@ class Recording:
     def asked(self) -> tuple[Recorded, ...]:
         """The calls of a runtime: not those that a plugin made of another, its IPAM."""
         return tuple(call for call in self.calls if not _is_delegated(call, self.calls))
+
+    @property
+    def repeatable(self) -> tuple[Recorded, ...]:
+        """Those of a runtime's calls that can be made again: of a verb, without arguments."""
+        return tuple(call for call in self.asked if call.verb in set(Verb) and not call.arguments)
 
 
 def _is_delegated(call: Recorded, calls: Iterable[Recorded]) -> bool:

@@ -103,12 +103,8 @@ def replay(
     Raises:
         UsageError: The recording has no call that could be made again.
     """
-    asked = set(map(id, recording.asked))
-    calls = [
-        (number, call)
-        for number, call in enumerate(recording.calls, 1)
-        if id(call) in asked and call.verb in set(Verb) and not call.arguments
-    ]
+    again = set(map(id, recording.repeatable))
+    calls = [(n, call) for n, call in enumerate(recording.calls, 1) if id(call) in again]
     if not calls:
         raise UsageError("the recording has no call that could be made again")
     run = _Run(node=node, path=tuple(path), timeout=timeout)

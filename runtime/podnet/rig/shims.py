@@ -25,7 +25,17 @@ from podnet.rig import shim
 from podnet.rig.faults import Fault, Place
 
 #: Words in a key, of JSON or of the environment, whose value nobody but its owner is to see.
-SECRETS = ("token", "secret", "passw", "credential", "private", "apikey", "api_key")
+SECRETS = (
+    "token",
+    "secret",
+    "passw",
+    "credential",
+    "private",
+    "apikey",
+    "api_key",
+    "authorization",
+    "_pwd",
+)
 _OWN = ".podnet-shims"
 _MARK = "# A shim of podnet's, in front of a CNI plugin: docs/recording.md\n"
 _WRITTEN = re.compile(r"^stand_in\(\n    (?P<real>.*),\n    record=(?P<record>.*),$", re.MULTILINE)

@@ -10,6 +10,7 @@ from podnet.execute import Outcome
 from podnet.kernel.facts import Fact
 from podnet.rig import truth
 from podnet.rig.picture import NODE, Change, Difference, Picture, difference
+from podnet.visible import visible
 
 Entry = Mapping[str, object]
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -55,7 +56,7 @@ def lines(told: Iterable[Entry]) -> Iterator[str]:
         words = [_SIGNS.get(str(entry["what"]), "?"), str(entry["kind"]), str(entry["key"])]
         words += [_said(key, value, entry["what"]) for key, value in said]
         place = "" if entry["where"] == NODE else f"  [{entry['where']}]"
-        yield "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(words) + place)
+        yield visible(" ".join(words) + place)
 
 
 def _said(key: str, value: object, what: object) -> str:

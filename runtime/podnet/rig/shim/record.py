@@ -11,6 +11,10 @@ import os
 
 from podnet.rig.shim.call import Call, write
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _HIDDEN = "[redacted]"
 _LARGEST = 1 << 28
 _SHORTEST_SECRET = 4  # what is shorter is found everywhere
@@ -40,9 +44,9 @@ def write_down(
 def line(call: Call, words: Words, *, ended: int | None, problem: str = "") -> bytes:
     """Return what is written down of *call*."""
     said = {name: bytes(data) for name, data in call.said.items()}
-    environment = dict(call.environment)
+    environment, arguments = dict(call.environment), list(call.arguments)
     if words:
-        environment, said = _redacted(environment, said, words)
+        environment, said, arguments = _redacted(environment, said, arguments, words)
     fields = {
         "recording": "1",
         "time": repr(call.started),
@@ -52,7 +56,7 @@ def line(call: Call, words: Words, *, ended: int | None, problem: str = "") -> b
         "verb": quoted(call.verb),
         "pid": str(call.pid),
         "parent": str(call.caller),
-        "arguments": f"[{', '.join(map(quoted, call.arguments))}]",
+        "arguments": f"[{', '.join(map(quoted, arguments))}]",
         "environment": _object({key: quoted(value) for key, value in environment.items()}),
         **{name: _text(data) for name, data in said.items()},
         "exit_status": "null" if ended is None or ended < 0 else str(ended),
@@ -71,7 +75,10 @@ def _append(path: str, text: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid():  # it was there before us
+            os.fchmod(descriptor, 0o600)
+        size = status.st_size
         if size > _LARGEST:  # a node must not run out of disk because it is watched
             return
         if size and os.pread(descriptor, 1, size - 1) != b"\n":  # half a line, of a full disk
@@ -82,8 +89,8 @@ def _append(path: str, text: bytes) -> None:
 
 
 def _redacted(
-    environment: dict[str, str], said: dict[str, bytes], words: Words
-) -> tuple[dict[str, str], dict[str, bytes]]:
+    environment: dict[str, str], said: dict[str, bytes], arguments: list[str], words: Words
+) -> tuple[dict[str, str], dict[str, bytes], list[str]]:
     """Hide the values of keys that have one of *words* in them, wherever they are said again."""
     pairs = [pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";")]
     secrets = {value for key, _, value in pairs if _is_named(key, words)}
@@ -92,10 +99,11 @@ def _redacted(
     shown = {k: _HIDDEN if _is_named(k, words) else v for k, v in environment.items()}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
+            arguments = [value.replace(secret, _HIDDEN) for value in arguments]
             shown = {key: value.replace(secret, _HIDDEN) for key, value in shown.items()}
             for spelled in {secret.encode(errors="surrogateescape"), quoted(secret)[1:-1].encode()}:
                 said = {k: v.replace(spelled, _HIDDEN.encode()) for k, v in said.items()}
-    return shown, said
+    return shown, said, arguments
 
 
 def _hide_in_document(data: bytes, words: Words, secrets: set[str]) -> bytes:
@@ -111,14 +119,22 @@ def _hide_in_document(data: bytes, words: Words, secrets: set[str]) -> bytes:
         return [walk(item) for item in value] if isinstance(value, list) else value
 
     def hide(value: object) -> str:
-        if isinstance(value, str):
-            secrets.add(value)
+        secrets.update(_strings(value))
         return _HIDDEN
 
     try:
         return json.dumps(walk(json.loads(data))).encode()
     except (ValueError, RecursionError):  # not JSON: what is secret is not known by its key
         return data
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield every text that is below a secret key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def _is_named(key: str, words: Words) -> bool:
