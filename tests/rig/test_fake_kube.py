@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +91,43 @@ def test_a_watch_is_a_line_for_each_change(api, ask):
     lines = ask.connection.getresponse().read().splitlines()
 
     assert [json.loads(line)["type"] for line in lines] == ["ADDED"]
+
+
+def test_a_watch_tells_of_what_is_selected(api, ask):
+    pod = api.pod("web")
+    api.pod("db")
+    web = {**pod, "metadata": {**pod["metadata"], "labels": {"app": "shop"}}}
+    path = "/api/v1/namespaces/default/pods"
+    ask("PUT", f"{path}/web", web)
+    ask("PUT", f"{path}/web", {**web, "metadata": pod["metadata"] | {"resourceVersion": ""}})
+    query = "?watch=true&resourceVersion=1&timeoutSeconds=0&labelSelector=app%20in%20(shop)"
+    ask.connection.request("GET", path + query, headers={"Authorization": f"Bearer {ask.token}"})
+
+    told = [json.loads(line) for line in ask.connection.getresponse().read().splitlines()]
+
+    assert [(one["type"], one["object"]["metadata"]["name"]) for one in told] == [
+        ("MODIFIED", "web"),
+        ("DELETED", "web"),
+    ]
+
+
+def test_no_watch_outlives_the_api(node, tmp_path):
+    with FakeKube(node) as api:
+        client = Client(api, tmp_path)
+        said = {"Authorization": f"Bearer {client.token}"}
+        client.connection.request("GET", "/api/v1/pods?watch=true", headers=said)
+        answer = client.connection.getresponse()
+        serving = [one for one in threading.enumerate() if "process_request" in one.name]
+        assert serving
+
+    assert answer.read() == b""
+    assert not any(one.is_alive() and one in serving for one in threading.enumerate())
+    client.connection.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/foo", "/foo/bar"])
+def test_where_nothing_is_nothing_is_found(ask, path):
+    assert ask("GET", path)[0] == 404
 
 
 def test_clients_find_out_what_there_is(api, ask):

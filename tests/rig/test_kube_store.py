@@ -94,6 +94,8 @@ def test_a_status_is_replaced_without_the_rest():
         ("app!=shop", "", False),
         ("app,!tier", "", True),
         ("tier", "", False),
+        ("app in (web, shop),!tier", "", True),
+        ("app notin (web,shop)", "", False),
         ("", "spec.nodeName=n1", True),
         ("", "spec.nodeName!=n1", False),
         ("", "metadata.name=db", False),
@@ -101,6 +103,12 @@ def test_a_status_is_replaced_without_the_rest():
 )
 def test_selectors_choose(labels, fields, fits):
     assert chosen(_pod(app="shop"), labels=labels, fields=fields) is fits
+
+
+@pytest.mark.parametrize("labels", ["app in web", "app within (web)", "app (web"])
+def test_what_is_no_selector_is_refused(labels):
+    with pytest.raises(KubeError, match="unable to parse"):
+        chosen(_pod(app="shop"), labels=labels)
 
 
 @pytest.mark.parametrize(

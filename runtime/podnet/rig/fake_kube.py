@@ -6,9 +6,11 @@ Serves on the loopback of a Node; what is in it, :mod:`podnet.rig.kube_store` kn
 
 import json
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +23,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 from podnet.node import Node
-from podnet.rig.kube_store import KubeError, Object, Resource, Store
+from podnet.rig.kube_store import KubeError, Object, Resource, Store, chosen
 
 _LONGEST_WATCH = 300.0
+_PATIENCE = 5.0
 _VERSION = {"major": "1", "minor": "31", "gitVersion": "v1.31.0"}
 _VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 
@@ -61,7 +64,7 @@ class FakeKube:
     store: Store = field(default_factory=Store)
     requests: list[tuple[str, str]] = field(default_factory=list)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
-    _server: ThreadingHTTPServer | None = None
+    _server: "_Server | None" = None
 
     def __enter__(self) -> Self:
         handler = type("_Handler", (_Handler,), {"api": self})
@@ -77,7 +80,9 @@ class FakeKube:
         trace: TracebackType | None,
     ) -> None:
         if self._server:
+            self.store.end()
             self._server.shutdown()
+            self._server.end_connections()
             self._server.server_close()
             self._server = None
 
@@ -143,6 +148,34 @@ class FakeKube:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember a connection, which has a thread of its own."""
+        with self._changed:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._changed:
+                self._connections.discard(request)
+                self._changed.notify_all()
+
+    def end_connections(self) -> None:
+        """End what clients have open, for a socket keeps the network of its Node."""
+        with self._changed:
+            for one in self._connections:
+                with suppress(OSError):  # it has ended
+                    one.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._connections, _PATIENCE)
+
     def server_bind(self) -> None:
         """Bind, and ask nobody for our name."""
         TCPServer.server_bind(self)
@@ -202,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 work(self._target())
         except KubeError as exc:
             self._send(exc.status(), exc.code)
-        except BrokenPipeError:  # a watch that nobody watches any more
+        except ConnectionError:  # a watch that nobody watches any more
             self.close_connection = True
 
     def _authorize(self) -> None:
@@ -218,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(asked.query).items()}
         parts = [unquote(part) for part in asked.path.strip("/").split("/")]
+        if len(parts) < 2 or parts[0] not in {"api", "apis"}:  # noqa: PLR2004
+            raise KubeError(HTTPStatus.NOT_FOUND, "NotFound", f"there is nothing at {asked.path}")
         version, rest = (
             ("/".join(parts[1:3]), parts[3:]) if parts[0] == "apis" else (parts[1], parts[2:])
         )
@@ -262,19 +297,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self._listed(target))
 
     def _listed(self, target: Target) -> Object:
-        store, query = self.api.store, target.query
-        version = store.version
-        items = store.select(
-            target.resource,
-            target.namespace,
-            labels=query.get("labelSelector", ""),
-            fields=query.get("fieldSelector", ""),
-        )
+        version = self.api.store.version
+        items = self._selected(target)
         head = {"apiVersion": target.resource.version, "kind": f"{target.resource.kind}List"}
         return {**head, "metadata": {"resourceVersion": str(version)}, "items": items}
 
+    def _selected(self, target: Target) -> list[Object]:
+        selectors = _selectors(target)
+        return self.api.store.select(target.resource, target.namespace, **selectors)
+
     def _watch(self, target: Target) -> None:
-        """Send changes as they come, a line for each."""
+        """Send changes as they come, a line for each; who is no longer selected is gone."""
+        selectors = _selectors(target)
+        known = {_uid(one) for one in self._selected(target)}
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
@@ -283,7 +318,15 @@ class _Handler(BaseHTTPRequestHandler):
         seconds = float(target.query.get("timeoutSeconds") or _LONGEST_WATCH)
         deadline = time.monotonic() + seconds
         for event in self.api.store.watch(target.resource, target.namespace, since, deadline):
-            line = json.dumps({"type": event.what, "object": event.made}).encode() + b"\n"
+            what, uid = event.what, _uid(event.made)
+            if chosen(event.made, **selectors):
+                known.add(uid)
+            elif uid in known:
+                what = "DELETED"
+                known.discard(uid)
+            else:
+                continue
+            line = json.dumps({"type": what, "object": event.made}).encode() + b"\n"
             self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
@@ -302,6 +345,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _selectors(target: Target) -> dict[str, str]:
+    asked = {"labels": "labelSelector", "fields": "fieldSelector"}
+    return {key: target.query.get(parameter, "") for key, parameter in asked.items()}
+
+
+def _uid(made: Object) -> str:
+    return str(made["metadata"]["uid"])
 
 
 def _group(group_version: str) -> Object:

@@ -5,6 +5,7 @@ kinds of objects there are, what it is told.  Checks no schema, and runs no cont
 """
 
 import copy
+import re
 import threading
 import time
 import uuid
@@ -16,6 +17,9 @@ from typing import Any
 Object = dict[str, Any]
 #: How a strategic merge patch knows the members of a list, in this order.
 _MERGE_KEYS = ("name", "type", "ip", "uid")
+_TERM = re.compile(r"(?:[^,(]|\([^)]*\)?)+")
+_AMONG = re.compile(r"(?P<key>[^\s!=(]+)\s+(?P<how>in|notin)\s*\((?P<values>[^)]*)\)")
+_NO_KEY = re.compile(r"[\s()]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Store:
     _objects: dict[tuple[Resource, str, str], Object] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _over: bool = False
 
     @property
     def version(self) -> int:
@@ -213,10 +218,14 @@ class Store:
     def watch(
         self, resource: Resource, namespace: str, since: int, deadline: float
     ) -> Iterator[Event]:
-        """Yield changes after version *since*, as they come, until *deadline* (monotonic)."""
+        """Yield changes after version *since*, as they come, until *deadline* (monotonic) or the end."""
         while True:
             with self._changed:
-                while self.version <= since and (left := deadline - time.monotonic()) > 0:
+                while (
+                    self.version <= since
+                    and not self._over
+                    and (left := deadline - time.monotonic()) > 0
+                ):
                     self._changed.wait(left)
                 news = self._events[since:]
             if not news:
@@ -226,6 +235,12 @@ class Store:
                 place = event.made["metadata"].get("namespace", "")
                 if event.resource == resource and namespace in {"", place}:
                     yield event
+
+    def end(self) -> None:
+        """End every watch."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
     def _existing(self, key: tuple[Resource, str, str]) -> Object:
         if key not in self._objects:
@@ -260,7 +275,11 @@ def _identity(old: Object) -> Object:
 
 
 def chosen(made: Object, *, labels: str = "", fields: str = "") -> bool:
-    """Tell whether selectors choose an object: ``a=b,c!=d,e``, and ``spec.nodeName=n1``."""
+    """Tell whether selectors choose an object: ``a=b,c!=d,e,f in (g,h)``, and ``spec.nodeName=n1``.
+
+    Raises:
+        KubeError: A selector does not read like one.
+    """
     has = made.get("metadata", {}).get("labels") or {}
     return all(_fits(term, has.get(_key(term))) for term in _terms(labels)) and all(
         _fits(term, _field(made, _key(term))) for term in _terms(fields)
@@ -268,14 +287,27 @@ def chosen(made: Object, *, labels: str = "", fields: str = "") -> bool:
 
 
 def _terms(selector: str) -> list[str]:
-    return [term.strip() for term in selector.split(",") if term.strip()]
+    """Split a selector at the commas that are in no parentheses."""
+    terms = [term.strip() for term in _TERM.findall(selector)]
+    return [term for term in terms if term]
 
 
 def _key(term: str) -> str:
-    return term.replace("!=", "=").partition("=")[0].strip("! ")
+    among = _AMONG.fullmatch(term)
+    if among:
+        return among["key"]
+    key = term.replace("!=", "=").partition("=")[0].strip("! ")
+    if _NO_KEY.search(key):
+        message = f"unable to parse requirement: {term}"
+        raise KubeError(HTTPStatus.BAD_REQUEST, "BadRequest", message)
+    return key
 
 
 def _fits(term: str, value: object) -> bool:
+    among = _AMONG.fullmatch(term)
+    if among:
+        named = value in [one.strip() for one in among["values"].split(",")]
+        return named == (among["how"] == "in")
     key, differs, unwanted = term.partition("!=")
     if differs:
         return value != unwanted

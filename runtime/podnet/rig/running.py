@@ -30,7 +30,13 @@ def facts() -> Iterator[Fact]:
     for pid, (_, command) in found.items():
         if own == _INIT or not _descends(pid, own, found):
             yield Fact("process", f"{command} (pid {pid})")
-            yield from (Fact("lock", lock) for lock in sorted(set(_locks(pid))))
+            yield from (Fact("lock", lock) for lock in sorted({said for said, _ in _locks(pid)}))
+
+
+def locked() -> set[str]:
+    """Return the files of the calling thread's Node whose lock somebody has, ourselves included."""
+    family = {os.getpid(), *worlds.processes(namespaces.identity(_OWN_UTS))}
+    return {path for pid in family for _, path in _locks(pid) if path}
 
 
 def _descends(pid: int, ancestor: int, found: Family) -> bool:
@@ -39,12 +45,21 @@ def _descends(pid: int, ancestor: int, found: Family) -> bool:
     return pid == ancestor
 
 
-def _locks(pid: int) -> Iterator[str]:
-    """Yield the locks of a process, "flock write /run/x.lock"."""
+def _locks(pid: int) -> Iterator[tuple[str, str]]:
+    """Yield the locks of a process, "flock write /run/x.lock", and the file if it is one of ours."""
     with suppress(OSError):  # it ended, or is somebody else's
         for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
             said = [line for line in entry.read_text().splitlines() if line.startswith(_LOCK)]
-            path = Path(f"/proc/{pid}/fd/{entry.name}").readlink() if said else ""
+            file = Path(f"/proc/{pid}/fd/{entry.name}")
+            path = str(file.readlink()) if said else ""
             for line in said:  # lock: 1: FLOCK  ADVISORY  WRITE 4711 00:2a:99 0 EOF
                 _, _, kind, _, how, *_ = line.split()
-                yield f"{kind.lower()} {how.lower()} {path}"
+                yield f"{kind.lower()} {how.lower()} {path}", path if _is_here(file, path) else ""
+
+
+def _is_here(file: Path, path: str) -> bool:
+    """Tell whether the path is the file's in our mounts, too: a process may work on many Nodes."""
+    try:
+        return Path(path).samefile(file)
+    except OSError:
+        return False

@@ -3,8 +3,6 @@
 Runs on a thread of the Node, and changes nothing.
 """
 
-import fcntl
-import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -15,7 +13,7 @@ from podnet.cni.config import Network
 from podnet.errors import UsageError
 from podnet.kernel import disks as kernel_disks
 from podnet.places import LIBCNI_CACHE, Places
-from podnet.rig import disasters, disk, picture
+from podnet.rig import disasters, disk, picture, running
 from podnet.rig.disasters import LEASES
 
 _WATCHED = (Path("/var/lib/cni"), Path("/var/lib/podnet"), Path("/run"))
@@ -31,16 +29,13 @@ def unreadable(found: Places) -> dict[str, int]:
 
 
 def locks() -> list[str]:
-    """Return the files whose lock somebody holds: asked for, since /proc/locks may skip a line."""
-    held = []
-    found = disk.files(picture.WHOLE.directories, picture.WHOLE.ignored)
-    for path in (path for path, status in found.items() if stat.S_ISREG(status.st_mode)):
-        with suppress(OSError), Path(path).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held.append(path)
-    return held
+    """Return the files whose lock somebody holds; to try them would be to hold them, for a moment."""
+    found = picture.WHOLE
+    return [
+        path
+        for path in running.locked()
+        if disk.is_below(path, found.directories) and not disk.is_below(path, found.ignored)
+    ]
 
 
 def disks(more: Sequence[Path]) -> dict[str, str]:
