@@ -343,7 +343,8 @@ def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_serv
     until(lambda: "has ended" in one.ask("/readyz")[1], "the outage is longer than a lease")
     assert "etcd does not answer" in one.ask("/readyz")[1]
     until(lambda: "etcd does not answer" in three.ask("/readyz")[1], "the third waits")
-    assert "podnet_manager_store_up 0\n" in one.ask("/metrics")[1]
+    for machine in (one, two, three):
+        until(lambda m=machine: "store_up 0\n" in m.ask("/metrics")[1], "all know of the outage")
     assert one.routes() == before
     server.start()
 
