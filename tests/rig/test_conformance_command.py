@@ -88,6 +88,7 @@ def test_a_must_that_fails_is_exit_status_6(hollow: Path) -> None:
     assert f"hollow ({hollow}): not conformant, 1 times a MUST: 1 failed, 1 passed" in done.stderr
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("option", ["--record=calls", "--fault=bridge:hang", "--diff"])
 def test_an_option_that_does_nothing_here_is_refused(option: str) -> None:
     assert option.partition("=")[0] in conformance("bridge", option, status=2).stderr
@@ -99,6 +100,7 @@ def test_which_binary_was_tested_is_said(hollow: Path) -> None:
     assert f"hollow ({hollow}): conformant" in done.stderr
 
 
+@pytest.mark.root
 def test_a_directory_of_plugins_that_is_not_there_is_no_reason_to_test_others(
     tmp_path: Path,
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_directory_of_plugins_that_is_not_there_is_no_reason_to_test_others(
     assert f"--plugin-dir {tmp_path}/gone: there is no such directory" in done.stderr
 
 
+@pytest.mark.root
 def test_a_should_that_fails_is_no_failure(hollow: Path) -> None:
     done = conformance(hollow, "--case", "error-has-version,config-malformed-code", status=0)
     assert "error-has-version" in done.stdout
@@ -136,6 +139,16 @@ def test_reports_are_written_whatever_the_plugin_printed(hollow: Path, tmp_path:
     assert "| hollow | not conformant | 1 | 1 | 0 | 0 | 1 |" in (tmp_path / "deep/x.md").read_text()
     found = json.loads((tmp_path / "x.json").read_text())["items"]
     assert [item["verdict"] for item in found] == ["failed", "passed", "skipped"]
+
+
+@pytest.mark.root
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_asked(
+    hollow: Path, tmp_path: Path
+) -> None:
+    report = f"json={tmp_path}/hollow/report"
+    done = conformance(hollow, "--case", "version-answers", "--report", report, status=1)
+    assert str(tmp_path / "hollow") in done.stderr
+    assert "conformant" not in done.stderr
 
 
 @pytest.mark.root

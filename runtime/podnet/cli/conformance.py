@@ -95,6 +95,8 @@ def conformance(  # noqa: PLR0913  the options are the interface
             lacks=lacks[subject.name],
         )
     ]
+    for _, file in wanted:
+        forms.require_writable(file)
     with _progress(len(plans)) as advance:
         findings = suite.run(
             plans, parallel=parallel, host=session.plugin_host_to_use(), told=lambda _: advance()

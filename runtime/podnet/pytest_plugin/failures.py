@@ -4,7 +4,6 @@ Text for pytest's report, and files where artifacts are asked for.  Looks at Nod
 there; when a test's clean-up failed, they are gone, and what was called is all there is to tell.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -100,8 +99,8 @@ def state(node: Node) -> str:
     return "\n".join(telling.lines(telling.entries(found))) or "nothing"
 
 
-@functools.cache
 def _empty() -> Picture:
+    """Look at a fresh one each time: what the machine has mounted meanwhile is no test's."""
     with Node.in_memory("empty") as node:
         return picture.take(node)
 

@@ -33,6 +33,17 @@ def parsed(request: str) -> tuple[str, Path]:
     return form, Path(file)
 
 
+def require_writable(file: Path) -> None:
+    """Make an empty report, so that a run is not in vain: what it finds would be lost.
+
+    Raises:
+        PodnetError: It cannot be written.
+    """
+    with files.naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("a").close()
+
+
 def write(form: str, file: Path, findings: Sequence[Finding]) -> None:
     """Write a report.
 
@@ -40,5 +51,4 @@ def write(form: str, file: Path, findings: Sequence[Finding]) -> None:
         PodnetError: It cannot be written.
     """
     with files.naming(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(FORMS[form](findings), encoding="utf-8")
