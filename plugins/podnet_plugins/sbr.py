@@ -10,8 +10,8 @@ the container and goes with it: there is nothing for GC.
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import count
@@ -175,18 +175,45 @@ def _check_main(netlink: Netlink, link: Link, ip: IPConfig, *, hinted: bool) -> 
 
 
 def delete(call: Call) -> None:
-    """Remove the rules of the interface's addresses; its routes go with it."""
+    """Remove the rules of the interface's addresses, and move its routes back where it stays.
+
+    The tables of ADD are those that its rules name and the configuration does not.
+    """
     if not call.netns or not namespaces.is_namespace(call.netns):
         return
+    given = call.config.number("table")
     with _locked(call.netns), Netlink() as netlink:
         link = links.find(netlink, call.ifname)
         found = addresses.of(netlink, link.index) if link else []
         sources = {ip_network(address.interface.ip) for address in found}
         if call.prev_result is not None:
             sources |= {_host(ip) for ip in _ips(call, call.prev_result)}
+        tables = set[int]()
         for rule in _rules(netlink):
             if rule.source in sources:
                 rules.delete(netlink, rule)
+                tables.add(rule.table)
+        if link is not None:
+            _move_back(netlink, link, tables - {given})
+            hinted = call.config.flag("addSourceHints")
+            hints = [_hint(IPConfig(address.interface), link) for address in found if hinted]
+            _remove(netlink, hints)
+
+
+def _move_back(netlink: Netlink, link: Link, tables: set[int]) -> None:
+    """Take an interface's routes out of the tables, and put them back into the main one."""
+    moved = [route for route in _routes(netlink, link) if route.table in tables]
+    # What a gateway is reached by must be there before what goes through it.
+    for route in sorted(moved, key=lambda route: route.gw is not None):
+        with suppress(OSError):  # another address's table had it, too; or it was a hint
+            routes.add(netlink, replace(route, table=MAIN_TABLE))
+    _remove(netlink, sorted(moved, key=lambda route: route.gw is None))
+
+
+def _remove(netlink: Netlink, unwanted: Iterable[Route]) -> None:
+    for route in unwanted:
+        with suppress(OSError):  # it is gone, or was never there
+            routes.delete(netlink, route)
 
 
 def status(call: Call) -> None:

@@ -1,10 +1,12 @@
 """tuning: set sysctls, hardware address, MTU, modes and queue length of a container's interface.
 
 Keys, order and files are the reference's (containernetworking/plugins, meta/tuning).  Unlike
-it a failed ADD puts back what it changed, a second ADD does not overwrite what was before
-the first, DEL without a namespace removes the backup, and GC and STATUS are real.
+it a failed ADD puts back what it changed, DEL puts back sysctls, too, a second ADD does not
+overwrite what was before the first, DEL without a namespace removes the backup, and GC and
+STATUS are real.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -22,33 +24,37 @@ from podnet_plugins.skel import Call, Plugin, run
 from podnet_plugins.tuning_config import Tuning, TuningConfig
 from podnet_plugins.tuning_settings import Settings
 
+Path = tuple[str, ...]
+
 
 def add(call: Call) -> Result:
     """Set what is asked for; when one thing fails, all is as before."""
     previous = call.require_prev_result()
     tuning = Tuning.of(call)
     with entered(call.netns), Netlink() as netlink, ExitStack() as undo:
+        link = _link(netlink, call.ifname) if tuning.settings else None
+        sysctls = {path: _sysctl(path) for path in tuning.sysctls}
+        before = Settings.of(link).where_set_in(tuning.settings) if link else Settings()
+        if before or sysctls:
+            _back_up(call, before, sysctls, undo)
         for path, value in tuning.sysctls.items():
-            before = _sysctl(path)
-            undo.callback(_put_back, path, before)
+            undo.callback(_put_back, path, sysctls[path])
             _set_sysctl(path, value)
-        if tuning.settings:
-            _set_link(call, netlink, tuning.settings, undo)
+        if link:
+            undo.callback(tuning_settings.restore, netlink, link.index, before)
+            tuning_settings.apply(netlink, link.index, tuning.settings)
         undo.pop_all()
     interfaces = [_as_set(one, call, tuning.settings) for one in previous.interfaces]
     return replace(previous, interfaces=tuple(interfaces))
 
 
-def _set_link(call: Call, netlink: Netlink, wanted: Settings, undo: ExitStack) -> None:
-    link = _link(netlink, call.ifname)
-    before = Settings.of(link).where_set_in(wanted)
+def _back_up(call: Call, before: Settings, sysctls: Mapping[Path, str], undo: ExitStack) -> None:
+    """Write down what is now; what an earlier ADD wrote down is what was there before any."""
     file = backup.path(call, _data_dir(call))
     saved = backup.read(file)
     undo.callback(backup.put_back, file, saved)
-    # What an earlier ADD saved is what was there before any.
-    backup.save(file, before.overlaid_with(backup.settings(saved)), call.network)
-    undo.callback(tuning_settings.restore, netlink, link.index, before)
-    tuning_settings.apply(netlink, link.index, wanted)
+    first = before.overlaid_with(backup.settings(saved))
+    backup.save(file, first, {**sysctls, **backup.sysctls(saved)}, call.network)
 
 
 def _as_set(interface: Interface, call: Call, wanted: Settings) -> Interface:
@@ -101,14 +107,17 @@ def _word(value: object) -> str:
 
 
 def delete(call: Call) -> None:
-    """Put back what was before, where there still is something; sysctls die with the namespace."""
+    """Put back what was before, where there still is something."""
     file = backup.path(call, _data_dir(call))
-    saved = backup.settings(backup.read(file))
-    if saved and call.netns and namespaces.is_namespace(call.netns):
+    content = backup.read(file)
+    saved, sysctls = backup.settings(content), backup.sysctls(content)
+    if (saved or sysctls) and call.netns and namespaces.is_namespace(call.netns):
         with entered(call.netns), Netlink() as netlink:
             link = links.find(netlink, call.ifname)
             if link is not None:
                 tuning_settings.restore(netlink, link.index, saved)
+            for path, value in sysctls.items():
+                _put_back(path, value)
     backup.remove(file)
 
 
@@ -136,14 +145,14 @@ def _link(netlink: Netlink, name: str) -> Link:
     return link
 
 
-def _sysctl(path: tuple[str, ...]) -> str:
+def _sysctl(path: Path) -> str:
     value = sysctl.read(*path)
     if value is None:
         raise CniError(f"open {'/'.join(('/proc/sys/net', *path))}: no such file or directory")
     return value
 
 
-def _set_sysctl(path: tuple[str, ...], value: str) -> None:
+def _set_sysctl(path: Path, value: str) -> None:
     try:
         sysctl.write(*path, value=value)
     except OSError as exc:
@@ -151,7 +160,7 @@ def _set_sysctl(path: tuple[str, ...], value: str) -> None:
         raise CniError(f"write {name}: {str(exc.strerror).lower()}", f"value {value!r}") from exc
 
 
-def _put_back(path: tuple[str, ...], value: str) -> None:
+def _put_back(path: Path, value: str) -> None:
     with suppress(OSError):
         sysctl.write(*path, value=value)
 

@@ -1,9 +1,10 @@
-"""What an interface was like before tuning, in a file per attachment until DEL.
+"""What an interface and its namespace were like before tuning, in a file per attachment until DEL.
 
-The path and the keys are the reference's.  One key is ours: the network, so that GC of one
-network leaves the backups of another alone.
+The path and the keys are the reference's.  Two keys are ours: the network, so that GC of one
+network leaves the backups of another alone, and the sysctls.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from podnet.cni.wire import Fields
 from podnet_plugins.skel import Call
 from podnet_plugins.tuning_settings import Settings
 
-_NETWORK = "network"
+_NETWORK, _SYSCTLS = "network", "sysctls"
+_NOWHERE = {"", ".", ".."}
 
 
 def path(call: Call, data_dir: str) -> Path:
@@ -37,13 +39,28 @@ def settings(content: bytes | None) -> Settings:
     return Settings()
 
 
-def save(file: Path, before: Settings, network: str) -> None:
+def sysctls(content: bytes | None) -> dict[tuple[str, ...], str]:
+    """Return the sysctls in a backup, by their path below /proc/sys/net."""
+    if content is not None:
+        with suppress(CniError):
+            saved = Fields.of(wire.loads(content)).child(_SYSCTLS) or Fields({})
+            parts = {tuple(path.split("/")): saved.text(path) for path in saved.values}
+            return {path: value for path, value in parts.items() if not _NOWHERE & {*path}}
+    return {}
+
+
+def save(
+    file: Path, before: Settings, changed: Mapping[tuple[str, ...], str], network: str
+) -> None:
     """Write a backup.
 
     Raises:
         CniError: It could not be written.
     """
-    put_back(file, wire.dumps(before.to_wire() | {_NETWORK: network}, indent=1).encode())
+    kept: dict[str, object] = before.to_wire() | {_NETWORK: network}
+    if changed:
+        kept[_SYSCTLS] = {"/".join(path): value for path, value in changed.items()}
+    put_back(file, wire.dumps(kept, indent=1).encode())
 
 
 def put_back(file: Path, content: bytes | None) -> None:

@@ -98,14 +98,17 @@ def test_each_address_has_a_rule_and_the_interface_s_routes_in_its_table(host):
     assert host.call("CHECK", _sbr(previous)).status == 0
 
 
-def test_del_removes_the_rules_once_and_again(host):
+@pytest.mark.parametrize("hinted", [False, True])
+def test_del_moves_the_routes_back_once_and_again(host, hinted):
     previous = _bridged(host)
-    host.call("ADD", _sbr(previous))
+    before = _state(host)
+    host.call("ADD", _sbr(previous, addSourceHints=hinted))
 
-    answers = [host.call("DEL", _sbr(previous)) for _ in range(2)]
+    config = _sbr(previous, addSourceHints=hinted)
+    answers = [host.call("DEL", config) for _ in range(2)]
 
     assert [(one.status, one.stdout) for one in answers] == [(0, "")] * 2
-    assert _state(host) == MOVED | {"rules": []}
+    assert _state(host) == before
 
 
 def test_with_a_table_there_are_rules_only(host):

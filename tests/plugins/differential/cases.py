@@ -484,9 +484,19 @@ TUNING = _all(
         "all",
         TUNED,
         failing=({"sysctl": {"kernel.hostname": "x"}}, {"mac": "zz"}, {"mtu": 10}),
-        differences=(*KEEPS, *why.PUT_BACK, why.DIRECTORY_LEFT, *why.wrong(0, 1, words=[2])),
+        differences=(
+            *KEEPS,
+            *why.PUT_BACK,
+            why.SYSCTLS_BACK,
+            why.DIRECTORY_LEFT,
+            *why.wrong(0, 1, words=[2]),
+        ),
     ),
-    _tuned("sysctl", {"sysctl": {"net.ipv6.conf.eth0.accept_ra": "0"}}),
+    _tuned(
+        "sysctl",
+        {"sysctl": {"net.ipv6.conf.eth0.accept_ra": "0"}},
+        differences=(why.BACKED_UP, why.DIRECTORY, why.SYSCTLS_BACK),
+    ),
     _tuned("mtu", {"mtu": 1400, "dataDir": "/run/cni/mine"}, differences=KEEPS),
     _tuned("arguments", {"mac": OTHER}, args=f"MAC={MAC}", differences=KEEPS),
     _tuned(
@@ -521,7 +531,7 @@ FIREWALL = _all(
 )
 
 SBR = _all(
-    (*why.SAYS_NOTHING, *why.TABLES),
+    (*why.SAYS_NOTHING, *why.TABLES, why.ROUTES_BACK),
     why.ROUTES_LAST,
     *(
         Case(
@@ -561,6 +571,7 @@ CHAIN = _leased(
             why.MARKED_IFB,
             why.SHAPING_GOES,
             why.BACKED_UP,
+            why.SYSCTLS_BACK,
             why.DIRECTORY,
             why.BACKUP_GOES,
         ),

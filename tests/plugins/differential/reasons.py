@@ -172,6 +172,10 @@ PUT_BACK = (
     ),
     Difference("a failed ADD puts everything back", ("pod/sysctl/*",), FAILED + AFTER_FAILURE),
 )
+SYSCTLS_BACK = Difference(
+    "DEL puts sysctls back, too", ("pod/sysctl/*",), ("DEL", "DEL again", "DEL without prevResult")
+)
+ROUTES_BACK = Difference("DEL moves the routes back", ("pod/route/*",), DELETED)
 USERS = Difference(
     "who uses a bridge is noted, so that isolation ends with the last",
     ("host/ip*tables/filter/PODNET-FIREWALL",),
