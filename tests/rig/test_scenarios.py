@@ -27,7 +27,7 @@ def test_a_scenario_comes_out_as_it_says(path, node):
     wrong = [f"{s.number}: {s.step.title}: {s.said}: {s.unmet}" for s in report.steps if s.unmet]
     assert not wrong
     expected = {s.expect.text("cause") for s in scenario.steps} - {""}
-    assert expected <= {cause.name for cause in report.causes}
+    assert expected == {cause.name for cause in report.causes}
 
 
 def test_each_pain_names_where_it_hurt_and_its_cause():
