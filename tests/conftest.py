@@ -14,6 +14,7 @@ from podnet.node import Node
 from podnet.places import Places
 
 DEBIAN_PLUGINS = Path("/usr/lib/cni")
+pytest_plugins = ["pytester"]  # for tests of the pytest plugin; pytest wants it here
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

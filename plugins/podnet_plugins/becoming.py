@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -45,9 +46,12 @@ class Request:
         Raises:
             BlockingIOError: There is none now, and *flags* say not to wait.
         """
-        message, descriptors, _, _ = socket.recv_fds(
-            control, _LARGEST_REQUEST, _MOST_DESCRIPTORS, flags
-        )
+        # Not socket.recv_fds: Python 3.11's does not pass the flags on.
+        room = socket.CMSG_LEN(_MOST_DESCRIPTORS * struct.calcsize("i"))
+        message, ancillary, _, _ = control.recvmsg(_LARGEST_REQUEST, room, flags)
+        descriptors = [
+            number for *_, data in ancillary for (number,) in struct.iter_unpack("i", data)
+        ]
         return cls(json.loads(message), descriptors) if message else None
 
     @property

@@ -94,11 +94,15 @@ def _run(own: Own, find: Find, request: Request) -> tuple[int, int]:
 
 
 def _introduce(own: Own, reply: int) -> None:
-    """Tell who asked who we are, and the host whom to tell of our end."""
+    """Tell the host whom to tell of our end, and who asked who we are.
+
+    In this order: whoever knows us may kill us at once, and the host must know by then that we
+    do not wait any more.
+    """
     os.setpgid(0, 0)
+    own.tell_host(TAKEN, reply)
     with suppress(OSError):  # who asked may be gone; the plugin goes on to its end
         os.write(reply, str(os.getpid()).encode())
-    own.tell_host(TAKEN, reply)
 
 
 def _status_of(plugin: Callable[[], None]) -> int:

@@ -78,11 +78,17 @@ class Killer:
 
 @pytest.fixture
 def strangers(node, forked):
-    """The processes on the Node that are none of the test's."""
+    """The processes that stay on the Node and are none of the test's."""
 
     def look():
         uts = namespaces.identity("/proc/thread-self/ns/uts")
-        return [pid for pid in worlds.processes(uts) if pid != forked.server.pid]
+        deadline = time.monotonic() + 10
+        # Who was killed takes a moment, and so does a plugin whose runtime was.
+        while found := [pid for pid in worlds.processes(uts) if pid != forked.server.pid]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return found
 
     return lambda: node.run(look)
 

@@ -377,3 +377,28 @@ def test_workers_that_cannot_wait_are_not_forked_again_and_again(both):
     assert another.world() == both.world(forked=False)
     assert _children(made) == []
     made.close()
+
+
+def test_when_a_waiting_worker_was_killed_host_and_workers_both_answer(both):
+    made = PluginHost(both.directory)
+    another = Both(both.directory, made)
+    _until(lambda: len(_children(made, another)) >= 3)
+    os.kill(min(_children(made)), signal.SIGKILL)
+
+    # The end of one that dies is told by the host, which must not wait for a request meanwhile.
+    for _ in range(3):
+        assert {another.run("who").exit_status for _ in range(20)} == {0}
+        assert another.run("die").signal == signal.SIGSEGV
+    made.close()
+
+
+def test_nobody_is_left_when_the_host_is_closed(both):
+    made = PluginHost(both.directory)
+    another = Both(both.directory, made)
+    _until(lambda: len(_children(made, another)) >= 3)
+    another.run("who")
+    workers = _children(made)
+
+    made.close()
+
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
