@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Result
 from podnet.cni.versions import Verb
-from podnet_plugins import delegate, flannel_env, flannel_lease, flannel_state
+from podnet.kernel import links
+from podnet.kernel.netlink import Netlink
+from podnet_plugins import container, delegate, flannel_env, flannel_lease, flannel_state
 from podnet_plugins.flannel_config import Delegated, FlannelConfig
 from podnet_plugins.flannel_env import SubnetEnvError
 from podnet_plugins.skel import Call, Plugin, log, run
@@ -24,6 +26,7 @@ def add(call: Call) -> Result:
     before = _own(call, config)
     with _naming_add():
         delegate.find(told.type, call.path)
+        _check_name(call)
     flannel_state.save(config.data_dir, call.container_id, told.stdin)
     try:
         with _naming_add():
@@ -32,6 +35,17 @@ def add(call: Call) -> Result:
     except Exception:
         _take_back(call, config, told, before)
         raise
+
+
+def _check_name(call: Call) -> None:
+    """Refuse a name that is taken: undoing an ADD that failed would remove what has it.
+
+    Raises:
+        CniError: The container has an interface of that name, or there is no container.
+    """
+    with container.entered(call.netns), Netlink() as inside:
+        if links.find(inside, call.ifname) is not None:
+            raise CniError(f'container has an interface "{call.ifname}" already')
 
 
 @contextmanager

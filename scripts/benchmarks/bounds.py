@@ -17,9 +17,11 @@ from podnet.kernel.traffic import TokenBucket
 
 _NETNS, _BRIDGE, _HOST, _IFB = "/run/netns/bound", "bound0", "bound1", "bound2"
 _BUCKET = TokenBucket.of(rate=100_000_000, burst=10_000_000)
-_NFT = """\
+_NFT_TABLE = """\
 add table ip bound
 add chain ip bound nat { type nat hook prerouting priority -100; }
+"""
+_NFT = """\
 flush chain ip bound nat
 add rule ip bound nat tcp dport 8080 dnat to 10.1.0.2:80 comment "bound"
 """
@@ -50,6 +52,7 @@ def measure(count: int) -> dict[str, list[float]]:
         links.delete(host, _BRIDGE)
     os.close(home)
     namespaces.delete(Path(_NETNS))
+    _run("nft", "-f", "-", stdin=_NFT_TABLE)
     for _ in range(count):
         timed("nft", lambda: _run("nft", "-f", "-", stdin=_NFT))
         timed("nft list", lambda: _run("nft", "--json", "list", "table", "ip", "bound"))

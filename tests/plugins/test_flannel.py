@@ -303,6 +303,17 @@ def test_an_add_that_fails_has_its_delegate_deleted_and_leaves_no_state(host):
     assert _state(host) == {}
 
 
+def test_an_interface_that_has_the_name_is_left_alone(host):
+    _lease(host)
+    host.sh("ip link add eth0 type bridge", netns=C1)
+
+    refused = host.call("ADD", FLANNEL)
+
+    assert 'container has an interface \\"eth0\\" already' in refused.stdout
+    assert "eth0" in host.names(netns=C1)
+    assert _state(host) == {}
+
+
 def test_the_state_stays_until_the_delegates_del_has_succeeded(host):
     _lease(host)
     _script(host, "ADD", "DEL")

@@ -6,6 +6,7 @@ another kernel as often as not.
 
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from podnet.errors import UsageError
 from podnet.kernel import traffic, virtual_links
@@ -54,6 +55,8 @@ def lacking(node: Node, name: str) -> str:
 
 
 def _has(name: str) -> bool:
+    if name == "tun":  # made through its device, not by netlink
+        return Path("/dev/net/tun").exists()
     with Netlink() as netlink:
         if name in LINKS:
             return virtual_links.is_supported(netlink, name)

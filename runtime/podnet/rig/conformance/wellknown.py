@@ -46,6 +46,11 @@ _UPLINK = (
 )
 _WEB = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
 
+#: Well-known types that need more than a Node, and what.
+NOT_ALONE = {
+    "dhcp": "it needs a DHCP server, and its own daemon, on the Node",
+    "flannel": "it needs the subnet.env of a network manager on the Node",
+}
 _WELL_KNOWN: Mapping[str, Parameters] = {
     "bridge": Parameters(
         requires=("bridge",),
