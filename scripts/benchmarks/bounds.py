@@ -21,10 +21,7 @@ _NFT_TABLE = """\
 add table ip bound
 add chain ip bound nat { type nat hook prerouting priority -100; }
 """
-_NFT = """\
-flush chain ip bound nat
-add rule ip bound nat tcp dport 8080 dnat to 10.1.0.2:80 comment "bound"
-"""
+_NFT = 'add rule ip bound nat tcp dport 8080 dnat to 10.1.0.2:80 comment "bound"'
 _IPTABLES = "*filter\n:BOUND - [0:0]\n-A BOUND -s 10.1.0.2/32 -j ACCEPT\nCOMMIT\n"
 
 
