@@ -19,8 +19,6 @@ _OF_STATUS = (
 )  # fmt: skip
 _OURS = ("podnet", "podnet_plugins")
 _CONTAINERS = (dict, list, set, bytearray)
-
-
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 

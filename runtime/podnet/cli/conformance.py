@@ -2,24 +2,31 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from podnet import places
 from podnet.cli.output import Form, FormOption, show
+from podnet.cli.progress import progress
 from podnet.cli.session import Session
 from podnet.cni import versions
 from podnet.errors import MissingError, UsageError
 from podnet.execute import ProcessExecutor, search_path
-
-if TYPE_CHECKING:
-    from podnet.rig.conformance.case import Level
-    from podnet.rig.conformance.subject import Parameters, Subject
-    from podnet.rig.conformance.suite import Finding
+from podnet.rig.conformance import suite, wellknown
+from podnet.rig.conformance.case import Level, selected
+from podnet.rig.conformance.cases import all_cases
+from podnet.rig.conformance.reports import forms
+from podnet.rig.conformance.subject import (
+    Parameters,
+    Subject,
+    is_conflist,
+    of_conflist,
+    parameters_file,
+)
+from podnet.rig.conformance.suite import Finding
 
 _NOT_CONFORMANT = 6
 
@@ -66,11 +73,6 @@ def conformance(  # noqa: PLR0913  the options are the interface
 
     The table shows what failed; -o wide, everything. Exit status 6: a MUST failed.
     """
-    from podnet.rig.conformance import suite  # noqa: PLC0415
-    from podnet.rig.conformance.case import selected  # noqa: PLC0415
-    from podnet.rig.conformance.cases import all_cases  # noqa: PLC0415
-    from podnet.rig.conformance.reports import forms  # noqa: PLC0415
-
     session: Session = context.obj
     session.takes_no("--record", "--fault", "--diff")
     chosen = selected(all_cases(), _split(case), _levels(level))
@@ -97,7 +99,7 @@ def conformance(  # noqa: PLR0913  the options are the interface
     ]
     for _, file in wanted:
         forms.require_writable(file)
-    with _progress(len(plans)) as advance:
+    with progress(f"asking {len(plans)} questions", len(plans)) as advance:
         findings = suite.run(
             plans, parallel=parallel, host=session.plugin_host_to_use(), told=lambda _: advance()
         )
@@ -113,9 +115,7 @@ def _split(patterns: Sequence[str] | None) -> list[str]:
     return [pattern for given in patterns or () for pattern in given.split(",") if pattern]
 
 
-def _levels(given: Sequence[str] | None) -> "list[Level]":
-    from podnet.rig.conformance.case import Level  # noqa: PLC0415
-
+def _levels(given: Sequence[str] | None) -> list[Level]:
     try:
         return [Level(word.upper()) for word in _split(given)]
     except ValueError as exc:
@@ -132,9 +132,7 @@ def _versions(given: str) -> tuple[str, ...]:
     return tuple(sorted(listed, key=versions.key))
 
 
-def _subjects(session: Session, plugins: Sequence[str], config: Path | None) -> "list[Subject]":
-    from podnet.rig.conformance.subject import is_conflist, of_conflist, parameters_file  # noqa: PLC0415
-
+def _subjects(session: Session, plugins: Sequence[str], config: Path | None) -> list[Subject]:
     given = parameters_file(config) if config else {}
     path = session.places.plugin_path
     found: list[Subject] = []
@@ -147,12 +145,9 @@ def _subjects(session: Session, plugins: Sequence[str], config: Path | None) -> 
 
 
 def _plugin(
-    session: Session, argument: str, path: tuple[str, ...], given: "Mapping[str, Parameters]"
-) -> "Subject":
+    session: Session, argument: str, path: tuple[str, ...], given: Mapping[str, Parameters]
+) -> Subject:
     """Return what is to be tested of one plugin, given by its type or as a path."""
-    from podnet.rig.conformance import wellknown  # noqa: PLC0415
-    from podnet.rig.conformance.subject import Parameters, Subject  # noqa: PLC0415
-
     file = Path(argument)
     if "/" in argument:
         path = search_path([str(file.absolute().parent)], path)
@@ -191,7 +186,7 @@ def _list(form: Form, items: list[dict[str, object]]) -> None:
     )
 
 
-def _show(form: Form, findings: "Sequence[Finding]") -> None:
+def _show(form: Form, findings: Sequence[Finding]) -> None:
     items = [finding.to_wire(calls=form in {Form.JSON, Form.YAML}) for finding in findings]
     if form in {Form.TABLE, Form.NAME}:
         items = [item for item in items if item["verdict"] in {"failed", "broken"}]
@@ -213,7 +208,7 @@ def _show(form: Form, findings: "Sequence[Finding]") -> None:
 
 def _tell(
     session: Session,
-    findings: "Sequence[Finding]",
+    findings: Sequence[Finding],
     lacks: Mapping[str, str],
     binaries: Mapping[str, Path],
 ) -> None:
@@ -231,24 +226,10 @@ def _tell(
         session.note(f"{plugin} ({binaries[plugin]}): {word}: {told}")
 
 
-def _status(findings: "Sequence[Finding]") -> int:
+def _status(findings: Sequence[Finding]) -> int:
     if any(finding.violates for finding in findings):
         return _NOT_CONFORMANT
     return int(any(finding.verdict == "broken" for finding in findings))
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, where there is somebody who watches."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console  # noqa: PLC0415  60 ms that only a terminal needs
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"asking {total} questions", total=total)
-        yield lambda: bar.advance(task)
 
 
 def register(app: typer.Typer) -> None:

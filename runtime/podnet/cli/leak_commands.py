@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from podnet.cli import failures, parsing
+from podnet.cli import failures, leak_views, parsing
 from podnet.cli.output import Form, FormOption
 from podnet.cli.pod_commands import Arguments, Bandwidth, Capabilities, Ips, Mac, Ports
 from podnet.cli.progress import progress
 from podnet.cli.session import Session
 from podnet.cni.config import Network
 from podnet.errors import LeakError, UsageError
+from podnet.rig import leaks as detector
+from podnet.rig.cycles import Plan
 from podnet.rig.faults import Place, at
+from podnet.rig.picture import WHOLE
 from podnet.wishes import Wish
 
 #: What is asked of a network that takes it, where nothing is asked: or its plugins do nothing.
@@ -91,11 +94,6 @@ def leaks(  # noqa: PLR0913  what is asked of a network
     was there before, class host, only forwarding and the like may change. Exit status 5 when
     something leaks. With --fault something goes wrong in each cycle, and what that leaves is told.
     """
-    from podnet.cli import leak_views  # noqa: PLC0415  only this needs them
-    from podnet.rig import leaks as detector  # noqa: PLC0415
-    from podnet.rig.cycles import Plan  # noqa: PLC0415
-    from podnet.rig.picture import WHOLE  # noqa: PLC0415
-
     session: Session = context.obj
     session.takes_no("--diff")
     for fault in at(session.faults, Place.NODE):
