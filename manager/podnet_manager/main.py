@@ -110,7 +110,7 @@ def _store(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[],
 
 
 def _etcd(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], Store]:
-    from podnet_manager.gateway import Access  # noqa: PLC0415  TLS and HTTP, which few need
+    from podnet_manager.access import Access  # noqa: PLC0415  TLS and HTTP, which few need
     from podnet_manager.store_etcd import EtcdStore  # noqa: PLC0415
 
     access = Access(

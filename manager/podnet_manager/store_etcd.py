@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 
 from podnet.cni.errors import CniError
+from podnet_manager.access import Access
 from podnet_manager.bell import Bell
-from podnet_manager.etcd import Entry, Etcd, Pair, Watch
-from podnet_manager.gateway import Access, BrokenError, Gateway
+from podnet_manager.etcd import Etcd, Watch
+from podnet_manager.etcd_wire import Entry, Pair
+from podnet_manager.gateway import Gateway
+from podnet_manager.gateway_answer import BrokenError
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.store import Change, Changes, Snapshot, StoreError
 

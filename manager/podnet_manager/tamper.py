@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _store(asked: argparse.Namespace) -> Store:
     if not asked.etcd_endpoints:
         return SqliteStore(asked.store, holder=_HOLDER)
-    from podnet_manager.gateway import Access  # noqa: PLC0415  TLS and HTTP
+    from podnet_manager.access import Access  # noqa: PLC0415  TLS and HTTP
     from podnet_manager.store_etcd import EtcdStore  # noqa: PLC0415
 
     return EtcdStore(Access(endpoints=tuple(asked.etcd_endpoints.split(","))))

@@ -19,7 +19,7 @@ import pytest
 from tests.manager.rack import Rack, until
 
 from podnet.node import Node
-from podnet_manager.gateway import Access
+from podnet_manager.access import Access
 from podnet_manager.store import Store
 from podnet_manager.store_etcd import EtcdStore
 from podnet_manager.store_sqlite import SqliteStore

@@ -15,10 +15,12 @@ import pytest
 
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
+from podnet_manager.access import Access
 from podnet_manager.acquire import Claimant, acquire
 from podnet_manager.bell import Bell
-from podnet_manager.etcd import Entries, Watch
-from podnet_manager.gateway import Access, Stream
+from podnet_manager.etcd import Watch
+from podnet_manager.etcd_wire import Entries
+from podnet_manager.gateway_answer import Stream
 from podnet_manager.lease import Attributes, Subnets
 from podnet_manager.netconf import parse
 from podnet_manager.store import Change, CompactedError, StoreError
