@@ -13,7 +13,8 @@ from random import Random
 
 from podnet.errors import PodnetError
 from podnet_manager.lease import Attributes, Lease, Subnets
-from podnet_manager.netconf import NetConf, Pool, Subnet
+from podnet_manager.netconf import NetConf
+from podnet_manager.pool import Pool, Subnet
 from podnet_manager.store import Store
 
 _ATTEMPTS = 100

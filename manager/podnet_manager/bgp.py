@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from podnet_manager.backend import Bgp
 from podnet_manager.lease import Attributes, Lease, Subnets
-from podnet_manager.netconf import Bgp, NetConf, Pool
+from podnet_manager.netconf import NetConf
+from podnet_manager.pool import Pool
 from podnet_manager.uplink import Uplink
 
 #: The metric of the routes that our BIRD sets, which tells them from those of others.

@@ -15,15 +15,16 @@ from podnet.cni.errors import CniError
 from podnet.errors import MissingError, PodnetError
 from podnet.kernel.monitor import ANY_LINK, Monitor, News
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, bird, netconf, node, subnet_env
+from podnet_manager import acquire, bird, netconf, preparation, subnet_env
 from podnet_manager.acquire import Claimant
+from podnet_manager.backend import Bgp
 from podnet_manager.bell import Bell
 from podnet_manager.events import Deaf, Event
 from podnet_manager.lease import Lease
 from podnet_manager.log import Log
-from podnet_manager.netconf import Bgp, NetConf
-from podnet_manager.node import Prepared
+from podnet_manager.netconf import NetConf
 from podnet_manager.peers import Peers
+from podnet_manager.preparation import Prepared
 from podnet_manager.status import Status
 from podnet_manager.store import Store, StoreError
 from podnet_manager.store_watch import StoreWatch
@@ -99,7 +100,7 @@ class Manager:
             self.status.store_says("", self._log)
             conf = netconf.parse(text)
             with Netlink() as netlink, Monitor(mute=netlink.port) as monitor:
-                prepared = node.prepare(netlink, conf, self._settings.choices)
+                prepared = preparation.prepare(netlink, conf, self._settings.choices)
                 lease = self._acquire(store, conf, prepared)
                 self._log.say("lease", lease=lease, revision=lease.revision)
                 with self._listening(monitor, conf):

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from podnet.cni.wire import Fields
 from podnet.kernel.neighbours import Forwarding, Neighbour
 from podnet.kernel.routes import Route
+from podnet_manager.backend import Alloc, Backend, Bgp, HostGw, Vxlan
 from podnet_manager.lease import Lease, Subnet
-from podnet_manager.netconf import Alloc, Backend, Bgp, HostGw, Vxlan
 from podnet_manager.uplink import Uplink
 
 #: RTPROT_* of every route that the manager sets, so that it knows its own again.

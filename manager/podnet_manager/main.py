@@ -15,11 +15,11 @@ from typing import NoReturn
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, health, identity, netconf, node, options
+from podnet_manager import acquire, health, identity, netconf, node, options, preparation
 from podnet_manager.clock import Clock
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
-from podnet_manager.node import Choices
+from podnet_manager.preparation import Choices
 from podnet_manager.store import Store
 from podnet_manager.store_sqlite import SqliteStore
 from podnet_manager.tenure import Settings
@@ -180,7 +180,7 @@ def _clean_up(asked: argparse.Namespace) -> None:
 
 
 def _release(asked: argparse.Namespace, netlink: Netlink) -> None:
-    who = node.identity(netlink, _choices(asked))
+    who = preparation.identity(netlink, _choices(asked))
     with closing(_store(asked, "", Clock())()) as store:
         given_back = acquire.release(store, who)
     Log(as_json=asked.log_format == "json").say("released", leases=", ".join(given_back))

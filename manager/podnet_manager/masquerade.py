@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from podnet.kernel import firewall, nft_tags
 from podnet.kernel.nft_tags import Tag
 from podnet_manager.lease import Subnets
-from podnet_manager.netconf import NetConf, Subnet
+from podnet_manager.netconf import NetConf
+from podnet_manager.pool import Subnet
 
 _MARK = "podnet-manager"
 _IPTABLES = "filter", "FORWARD"

@@ -12,7 +12,8 @@ from pathlib import Path
 from podnet.errors import PodnetError
 from podnet_manager import whole
 from podnet_manager.lease import Subnets
-from podnet_manager.netconf import NetConf, Subnet
+from podnet_manager.netconf import NetConf
+from podnet_manager.pool import Subnet
 
 _MODE, _DIRECTORY_MODE = 0o644, 0o755  # plugins of any user read it
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from podnet.errors import PodnetError, UsageError
 from podnet_manager import desired, netconf
+from podnet_manager.backend import Vxlan
 from podnet_manager.lease import Attributes, Lease, Subnets
-from podnet_manager.netconf import NetConf, Vxlan
+from podnet_manager.netconf import NetConf
 from podnet_manager.store import DAY, Store, StoreError
 from podnet_manager.store_sqlite import SqliteStore
 

@@ -14,17 +14,18 @@ from queue import SimpleQueue
 from podnet.errors import PodnetError
 from podnet.kernel.monitor import ANY_LINK, News
 from podnet.kernel.netlink import Netlink
-from podnet_manager import node, subnet_env
+from podnet_manager import node, preparation, subnet_env
+from podnet_manager.backend import Bgp
 from podnet_manager.clock import Clock
 from podnet_manager.desired import Skipped
 from podnet_manager.events import Deaf, Event, StoreAnswers, StoreIsOut
 from podnet_manager.hold import Hold
 from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
-from podnet_manager.netconf import Bgp, NetConf
-from podnet_manager.node import Choices, Prepared
+from podnet_manager.netconf import NetConf
 from podnet_manager.peers import Peers
 from podnet_manager.placed import Placed
+from podnet_manager.preparation import Choices, Prepared
 from podnet_manager.reconcile import Difference
 from podnet_manager.status import Status
 from podnet_manager.store import DAY, Changes, Snapshot, Store
@@ -235,7 +236,7 @@ class Tenure:
         The lease stays meanwhile, and says what was true last: the others keep their routes.
         """
         try:
-            return node.prepare(self._netlink, self._conf, self._settings.choices)
+            return preparation.prepare(self._netlink, self._conf, self._settings.choices)
         except PodnetError as exc:
             reason = str(exc).replace("\n  ", ": ")
             self._status.trouble(f"{reason}; lease and data path stay", self._log)

@@ -18,8 +18,9 @@ from podnet.kernel.addresses import Interface
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_manager import whole
+from podnet_manager.backend import OVERHEAD, Vxlan, smallest_mtu
 from podnet_manager.lease import Subnets
-from podnet_manager.netconf import OVERHEAD, NetConf, Vxlan, smallest_mtu
+from podnet_manager.netconf import NetConf
 from podnet_manager.uplink import Uplink
 
 #: What a link of ours is known by, whatever its name.

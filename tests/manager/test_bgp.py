@@ -13,8 +13,8 @@ from tests.manager.rack import birds
 from podnet.cni import wire
 from podnet.cni.errors import CniError
 from podnet_manager import bgp, netconf
+from podnet_manager.backend import Bgp
 from podnet_manager.lease import Attributes, Lease, Subnets
-from podnet_manager.netconf import Bgp
 from podnet_manager.uplink import Uplink
 
 MESH: dict[str, Any] = {"Network": "10.5.0.0/16", "Backend": {"Type": "bgp"}}

@@ -20,7 +20,7 @@ from podnet_manager import uplink
 from podnet_manager.daemon import Manager
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.log import Log
-from podnet_manager.node import Choices
+from podnet_manager.preparation import Choices
 from podnet_manager.store import Changes
 from podnet_manager.store_sqlite import SqliteStore
 from podnet_manager.tenure import Settings

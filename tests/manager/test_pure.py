@@ -22,11 +22,11 @@ from podnet_manager.acquire import (
     Reuse,
     decide,
 )
+from podnet_manager.backend import HostGw, Vxlan
 from podnet_manager.desired import PROTOCOL, Surroundings
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.log import Log
 from podnet_manager.main import main
-from podnet_manager.netconf import HostGw, Vxlan
 from podnet_manager.peers import Peers
 from podnet_manager.reconcile import Difference, difference
 from podnet_manager.status import Status

@@ -9,8 +9,8 @@ import pytest
 from podnet_manager import netconf
 from podnet_manager.lease import Attributes, Lease, Subnets
 from podnet_manager.log import Log
-from podnet_manager.node import Choices
 from podnet_manager.peers import Peers
+from podnet_manager.preparation import Choices
 from podnet_manager.status import Status
 from podnet_manager.store import Change, StoreError
 from podnet_manager.tenure import Known, Settings, Tenure
