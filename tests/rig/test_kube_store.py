@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from podnet.rig.kube_store import NODES, PODS, KubeError, Store, chosen, patched
+from podnet.rig.kube.objects import NODES, PODS, KubeError
+from podnet.rig.kube.patches import patched
+from podnet.rig.kube.selectors import chosen
+from podnet.rig.kube.store import Store
 
 MERGE, STRATEGIC, JSON_PATCH = (
     f"application/{kind}+json" for kind in ("merge-patch", "strategic-merge-patch", "json-patch")

@@ -1,71 +1,29 @@
 """The objects of a Kubernetes API: made, changed, listed and watched, with no server around them.
 
-Knows names, namespaces, resource versions, selectors and the three kinds of patches; of what
-kinds of objects there are, what it is told.  Checks no schema, and runs no controller.
+Knows names, namespaces and resource versions; of what kinds of objects there are, what it is
+told.  Checks no schema, and runs no controller.
 """
 
 import copy
-import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-Object = dict[str, Any]
-#: How a strategic merge patch knows the members of a list, in this order.
-_MERGE_KEYS = ("name", "type", "ip", "uid")
-_TERM = re.compile(r"(?:[^,(]|\([^)]*\)?)+")
-_AMONG = re.compile(r"(?P<key>[^\s!=(]+)\s+(?P<how>in|notin)\s*\((?P<values>[^)]*)\)")
-_NO_KEY = re.compile(r"[\s()]")
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind of objects.
-
-    Attributes:
-        version: Its apiVersion: "v1", "k8s.cni.cncf.io/v1".
-        plural: Its name in paths.
-        kind: Its kind.
-        namespaced: Whether its objects are in namespaces.
-    """
-
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool = True
-
-
-PODS = Resource("v1", "pods", "Pod")
-NODES = Resource("v1", "nodes", "Node", namespaced=False)
-NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
-ATTACHMENT_DEFINITIONS = Resource(
-    "k8s.cni.cncf.io/v1", "network-attachment-definitions", "NetworkAttachmentDefinition"
+from podnet.rig.kube.objects import (
+    ATTACHMENT_DEFINITIONS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    KubeError,
+    Object,
+    Resource,
 )
-
-
-class KubeError(Exception):
-    """What the API answers with a Status.
-
-    Attributes:
-        code: The HTTP status.
-        reason: Kubernetes' word for it.
-        message: What it is about.
-    """
-
-    def __init__(self, code: HTTPStatus, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-        self.message = message
-
-    def status(self) -> Object:
-        """Return it as an object."""
-        said = {"reason": self.reason, "message": self.message, "code": int(self.code)}
-        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", **said}
+from podnet.rig.kube.patches import patched
+from podnet.rig.kube.selectors import chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,135 +230,3 @@ def _generated(metadata: Mapping[str, Any]) -> str:
 def _identity(old: Object) -> Object:
     kept = ("name", "namespace", "uid", "creationTimestamp")
     return {key: old["metadata"][key] for key in kept if key in old["metadata"]}
-
-
-def chosen(made: Object, *, labels: str = "", fields: str = "") -> bool:
-    """Tell whether selectors choose an object: ``a=b,c!=d,e,f in (g,h)``, and ``spec.nodeName=n1``.
-
-    Raises:
-        KubeError: A selector does not read like one.
-    """
-    has = made.get("metadata", {}).get("labels") or {}
-    return all(_fits(term, has.get(_key(term))) for term in _terms(labels)) and all(
-        _fits(term, _field(made, _key(term))) for term in _terms(fields)
-    )
-
-
-def _terms(selector: str) -> list[str]:
-    """Split a selector at the commas that are in no parentheses."""
-    terms = [term.strip() for term in _TERM.findall(selector)]
-    return [term for term in terms if term]
-
-
-def _key(term: str) -> str:
-    among = _AMONG.fullmatch(term)
-    if among:
-        return among["key"]
-    key = term.replace("!=", "=").partition("=")[0].strip("! ")
-    if _NO_KEY.search(key):
-        message = f"unable to parse requirement: {term}"
-        raise KubeError(HTTPStatus.BAD_REQUEST, "BadRequest", message)
-    return key
-
-
-def _fits(term: str, value: object) -> bool:
-    among = _AMONG.fullmatch(term)
-    if among:
-        named = value in [one.strip() for one in among["values"].split(",")]
-        return named == (among["how"] == "in")
-    key, differs, unwanted = term.partition("!=")
-    if differs:
-        return value != unwanted
-    key, equals, wanted = term.replace("==", "=").partition("=")
-    if not equals:
-        return (value is None) == key.startswith("!")
-    return value == wanted or (not wanted and value is None)
-
-
-def _field(made: Object, path: str) -> object:
-    value: Any = made
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def patched(old: Object, kind: str, change: Any) -> Object:
-    """Return *old* with a patch: RFC 7386's, Kubernetes' strategic one, or RFC 6902's.
-
-    Raises:
-        KubeError: It makes no sense, or is of another kind.
-    """
-    match kind.partition(";")[0].strip():
-        case "application/merge-patch+json":
-            return dict(_merged(old, change, strategic=False))
-        case "application/strategic-merge-patch+json":
-            return dict(_merged(old, change, strategic=True))
-        case "application/json-patch+json":
-            made = copy.deepcopy(old)
-            for step in change:
-                _apply(made, step)
-            return made
-        case _:
-            raise KubeError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", f"no patch: {kind}"
-            )
-
-
-def _merged(old: Any, change: Any, *, strategic: bool) -> Any:
-    if isinstance(change, dict):
-        base = dict(old) if isinstance(old, dict) else {}
-        for key, value in change.items():
-            if value is None:
-                base.pop(key, None)
-            else:
-                base[key] = _merged(base.get(key), value, strategic=strategic)
-        return base
-    if strategic and isinstance(change, list) and isinstance(old, list):
-        return _merged_list(old, change)
-    return copy.deepcopy(change)
-
-
-def _merged_list(old: Sequence[Any], change: Sequence[Any]) -> list[Any]:
-    both = [*old, *change]
-    key = next(
-        (k for k in _MERGE_KEYS if all(isinstance(one, dict) and k in one for one in both)), None
-    )
-    if key is None:
-        return list(change)
-    members = {one[key]: one for one in old}
-    for one in change:
-        members[one[key]] = _merged(members.get(one[key]), one, strategic=True)
-    return list(members.values())
-
-
-def _apply(made: Object, step: Mapping[str, Any]) -> None:
-    """Apply one operation of RFC 6902."""
-    *path, last = [p.replace("~1", "/").replace("~0", "~") for p in step["path"].split("/")[1:]]
-    try:
-        target: Any = made
-        for part in path:
-            target = target[int(part) if isinstance(target, list) else part]
-        if isinstance(target, list):
-            _apply_at(target, len(target) if last == "-" else int(last), step)
-        else:
-            _apply_at(target, last, step)
-    except (KeyError, IndexError, ValueError, TypeError) as exc:
-        raise _unfit(f"the patch does not fit: {step}") from exc
-
-
-def _apply_at(target: Any, place: Any, step: Mapping[str, Any]) -> None:
-    operation = step["op"]
-    if operation == "add" and isinstance(target, list):
-        target.insert(place, step["value"])
-        return
-    there = None if operation == "add" else target[place]
-    if operation == "remove":
-        del target[place]
-    elif operation in {"add", "replace"}:
-        target[place] = step["value"]
-    elif operation != "test" or there != step["value"]:
-        raise _unfit(f"the patch says no: {step}")
-
-
-def _unfit(message: str) -> KubeError:
-    return KubeError(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", message)

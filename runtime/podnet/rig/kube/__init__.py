@@ -1,0 +1,1 @@
+"""A Kubernetes API for plugins that ask one, and nothing around it: no kubelet, no scheduler."""
