@@ -3,7 +3,7 @@
 Pure.  A moment is a step and what was so when it was over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from podnet.cni.result import Result
@@ -92,6 +92,11 @@ class Moment:
     caches: Mapping[str, int] = field(default_factory=dict)
     pools: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    @property
+    def refusing(self) -> Outcome | None:
+        """The last call that did not succeed."""
+        return next((o for o in reversed(self.outcomes) if o.exit_status != 0), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -114,3 +119,24 @@ class Evidence:
     empty_leases: tuple[str, ...] = ()
     stale_leases: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> Iterator[Moment]:
+        """The steps that failed."""
+        return (moment for moment in self.moments if moment.error is not None)
+
+    @property
+    def left(self) -> str:
+        """What is left, as the end of a sentence; "" where nothing is."""
+        return f"; left: {listed(self.leaks)}" if self.leaks else ""
+
+    def had_result(self, outcome: Outcome) -> bool:
+        """Tell whether an ADD of the container of a call had succeeded."""
+        container = outcome.invocation.environment["CNI_CONTAINERID"]
+        return any(attachment.container_id == container for attachment, _ in self.added)
+
+
+def listed(things: Iterable[str]) -> str:
+    """Return things as a sentence lists them."""
+    *front, last = things
+    return f"{', '.join(front)} and {last}" if front else last

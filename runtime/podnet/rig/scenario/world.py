@@ -1,11 +1,12 @@
-"""The Node that a scenario happens on: its plugins, what goes wrong on it, and what is seen.
+"""The Node that a scenario happens on: its plugins, and what goes wrong on it.
 
 A Node of its own whose disk is a temporary directory, so that it can start again.  All
-plugins are searched in one directory, of shims where faults are.
+plugins are searched in one directory, of shims where faults are.  What is seen of it is
+:mod:`podnet.rig.scenario.observed`'s.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from podnet import places
 from podnet.cni.config import Network
 from podnet.errors import MissingError, UsageError
 from podnet.kernel import namespaces
-from podnet.kernel.facts import Fact
 from podnet.node import Node
 from podnet.places import Places
 from podnet.pods import Pods
@@ -22,17 +22,14 @@ from podnet.rig.caller import NAMESPACES, without_cni
 from podnet.rig.disasters import Undo
 from podnet.rig.faults import Fault, Place
 from podnet.rig.picture import Picture
-from podnet.rig.residue import Marks, Scope, residues
-from podnet.rig.scenario import circumstances
-from podnet.rig.scenario.drivers import Driver, Heard, LibcniDriver, Listener, PodnetDriver
-from podnet.rig.scenario.evidence import Evidence, Moment
+from podnet.rig.scenario.driver import Driver, Heard, Listener
+from podnet.rig.scenario.driver_libcni import LibcniDriver
+from podnet.rig.scenario.driver_podnet import PodnetDriver
 from podnet.rig.scenario.reading import Scenario
 from podnet.rig.shims import Task
 from podnet.testing import stub_plugin
 
 _NODE = "scenario"
-# What goes with a link that is left.
-_SECONDARY = frozenset({"sysctl", "address", "route", "neighbour", "fdb"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +75,7 @@ class World:
         _write_stubs(scenario, directory)
         shims.mirror(mirror, _search(scenario, directory), Task(record=record))
         absent = sorted(
-            {t for n in scenario.networks for t in _types(n)} - {p.name for p in mirror.iterdir()}
+            {t for n in scenario.networks for t in types_of(n)} - {p.name for p in mirror.iterdir()}
         )
         if absent:
             raise MissingError(
@@ -111,6 +108,11 @@ class World:
             with suppress(OSError):
                 self._undo(name)
         self.node.halt()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What goes wrong now."""
+        return [fault for fault, _ in self._faults.values()]
 
     def let_fail(self, fault: Fault) -> None:
         """Let something go wrong, from now on.
@@ -172,96 +174,6 @@ class World:
                 return network
         raise UsageError(f"{self.scenario.path}: there are no networks")
 
-    def moment(self, moment: Moment) -> Moment:
-        """Return *moment* with what is so now; the circumstances only where it failed."""
-        caches = self.node.run(circumstances.unreadable, self.places)
-        if moment.error is None:
-            return replace(moment, caches=caches)
-        chain = {plugin for network in self.scenario.networks for plugin in _types(network)}
-        # A plugin may call another that no network names; one that is gone is worth a word.
-        gone = {fault.plugin for fault, _ in self._faults.values() if fault.place is Place.FILE}
-        files = {name: self.directory / "plugins" / name for name in chain | gone}
-        return replace(
-            moment,
-            caches=caches,
-            absent=tuple(sorted(n for n, path in files.items() if not path.exists())),
-            unexecutable=tuple(
-                sorted(n for n, p in files.items() if p.exists() and not p.stat().st_mode & 0o111)
-            ),
-            locks=tuple(sorted(self.node.run(circumstances.locks))),
-            disks=self.node.run(
-                circumstances.disks, [Path(f.value) for f, _ in self._faults.values()]
-            ),
-            pools=self.node.run(
-                circumstances.pools, self.scenario.networks, self.driver.containers()
-            ),
-        )
-
-    @contextmanager
-    def not_a_plugins(self) -> Iterator[None]:
-        """Whatever comes meanwhile is no plugin's, and may stay."""
-        before = picture.take(self.node)
-        try:
-            yield
-        finally:
-            self.start |= picture.take(self.node) - before
-
-    def leaks(self) -> tuple[str, ...]:
-        """Return what is left of pods that are gone, in words."""
-        now = picture.take(self.node)
-        living = {*self.driver.states(), *self.driver.containers()}
-        marks = Marks(
-            names={h.outcome.invocation.environment["CNI_CONTAINERID"] for h in self.heard} - {""},
-            addresses={str(ip.address.ip) for _, result in self.driver.added for ip in result.ips},
-        )
-        containers = self.driver.containers()
-        lost = [
-            path
-            for path, owner in self.node.run(circumstances.leases).items()
-            if owner not in containers
-        ]
-        links = {f for f in now - self.start if f.kind == "link" and f.where == picture.NODE}
-        theirs = {link.key for link in links if _bears(link, living)}
-        theirs |= {
-            interface.name
-            for attachment, result in self.driver.added
-            if attachment.container_id in containers
-            for interface in result.interfaces
-            if not interface.sandbox
-        }
-        made = {fault.value for fault, _ in self._faults.values() if fault.place is Place.NODE}
-        found = [
-            f"{fact.kind} {fact.key}"
-            for residue in residues(self.start, now, now, marks)
-            if residue.leak and residue.scope is Scope.ATTACHMENT
-            for fact in residue.facts
-            if fact.kind not in _SECONDARY
-            and not _bears(fact, living | theirs)
-            and not (fact.kind == "mount" and fact.key.partition(" ")[2] in made)
-        ]
-        return tuple(dict.fromkeys([*found, *(f"file {path}" for path in lost)]))
-
-    def evidence(self, moments: Sequence[Moment]) -> Evidence:
-        """Return all that was seen."""
-        leases = self.node.run(circumstances.leases)
-        living = self.driver.containers()
-        return Evidence(
-            moments=tuple(moments),
-            added=tuple(self.driver.added),
-            rebooted=self.rebooted,
-            leaks=self.leaks(),
-            known=tuple(living),
-            empty_leases=tuple(str(path) for path, owner in leases.items() if not owner),
-            stale_leases=tuple(
-                str(path) for path, owner in leases.items() if owner and owner not in living
-            ),
-        )
-
-
-def _bears(fact: Fact, names: Collection[str]) -> bool:
-    said = f"{fact.where} {fact.key} {' '.join(str(value) for _, value in fact.attributes)}"
-    return any(name in said for name in names)
-
 
 def _search(scenario: Scenario, directory: Path) -> tuple[str, ...]:
     own = {"podnet": places.embedded_plugins()}
@@ -296,7 +208,8 @@ def _driver(scenario: Scenario, node: Node, found: Places, heard: list[Heard]) -
     return PodnetDriver(node=node, pods=pods, networks=scenario.networks)
 
 
-def _types(network: Network) -> Iterator[str]:
+def types_of(network: Network) -> Iterator[str]:
+    """Yield the plugins of a network, those for addresses included."""
     for plugin in network.plugins:
         yield plugin.type
         if plugin.ipam_type:

@@ -1,189 +1,24 @@
-"""Who drives the plugins of a scenario: podnet, or a runtime that does what libcni does.
+"""A runtime that does what libcni does, driven by a scenario.
 
-podnet refuses what cannot work, undoes what failed and remembers what it could not undo.
-libcni finds out on the way, undoes nothing, and stops a DEL at the first failure: what its
-users meet is what most public issues are about.
+It finds out on the way, undoes nothing, and stops a DEL at the first failure: what its users meet
+is what most public issues are about.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from podnet import reconcile
 from podnet.cache import Cache, CacheError
 from podnet.cni.config import Network
 from podnet.cni.errors import CniError
-from podnet.cni.result import Result
 from podnet.errors import PodnetError, UsageError
-from podnet.execute import Outcome, ProcessExecutor
+from podnet.execute import ProcessExecutor
 from podnet.kernel import namespaces
 from podnet.node import Node
 from podnet.places import LIBCNI_CACHE
-from podnet.plan import Attachment, Invocation
-from podnet.pods import Pods
-from podnet.records import CorruptRecordError
+from podnet.plan import Attachment
 from podnet.rig.caller import NAMESPACES, Caller, make_namespace
-from podnet.wishes import PodWish, Wish, planned
-
-Added = list[tuple[Attachment, Result]]
-
-
-class Driver(Protocol):
-    """A runtime, as a scenario asks things of it.
-
-    Attributes:
-        node: Where.
-        added: Every ADD that succeeded, and its result.
-    """
-
-    node: Node
-    added: Added
-
-    def create(self, pod: str, wish: Wish) -> None:
-        """Make a pod, and ADD it to a network."""
-        ...
-
-    def attach(self, pod: str, wish: Wish) -> None:
-        """ADD a pod to one more network."""
-        ...
-
-    def detach(self, pod: str, *, network: str, ifname: str) -> None:
-        """DEL one attachment."""
-        ...
-
-    def delete(self, pod: str, *, force: bool) -> None:
-        """DEL all attachments, and remove the pod."""
-        ...
-
-    def check(self, pod: str) -> None:
-        """CHECK all attachments."""
-        ...
-
-    def gc(self) -> None:
-        """Remove what is left of pods that are gone."""
-        ...
-
-    def status(self, network: Network) -> None:
-        """Ask the plugins of a network whether they could serve a pod."""
-        ...
-
-    def crash(self) -> None:
-        """Lose what is not on disk, and take nothing back."""
-        ...
-
-    def states(self) -> Mapping[str, str]:
-        """Return the pods that the runtime knows, and their states."""
-        ...
-
-    def netns(self, pod: str) -> str:
-        """Return the path of a pod's network namespace."""
-        ...
-
-    def containers(self) -> Sequence[str]:
-        """Return the container IDs that the runtime knows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One invocation, and whether the container's namespace was there when it was over."""
-
-    outcome: Outcome
-    netns: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener(ProcessExecutor):
-    """Runs plugins, and keeps what came of each.
-
-    Attributes:
-        heard: Every invocation, in order.
-    """
-
-    heard: list[Heard]
-
-    def run(self, invocation: Invocation) -> Outcome:
-        """Run one invocation to its end."""
-        outcome = ProcessExecutor.run(self, invocation)
-        netns = invocation.environment.get("CNI_NETNS", "")
-        self.heard.append(Heard(outcome, namespaces.is_namespace(netns)))
-        return outcome
-
-
-@dataclass(slots=True, kw_only=True)
-class PodnetDriver:
-    """podnet's own pods.
-
-    Attributes:
-        node: Where.
-        pods: They.
-        networks: All networks, for GC.
-        added: Every ADD that succeeded, and its result.
-    """
-
-    node: Node
-    pods: Pods
-    networks: Sequence[Network]
-    added: Added = field(default_factory=list)
-
-    def create(self, pod: str, wish: Wish) -> None:
-        """Make a pod, and ADD it to a network."""
-        wanted = planned(PodWish(name=pod, networks=[wish]), self.pods.places)
-        made = self.node.run(self.pods.create, wanted)
-        self._remember(pod, made.memberships[0].ifname)
-
-    def attach(self, pod: str, wish: Wish) -> None:
-        """ADD a pod to one more network."""
-        joined = self.node.run(self.pods.attach, pod, wish)
-        self._remember(pod, joined.ifname)
-
-    def _remember(self, name: str, ifname: str) -> None:
-        pod = self.node.run(self.pods.records.load, name)
-        joined = pod.membership(ifname=ifname)
-        if joined.result is not None:
-            self.added.append((joined.attachment(pod.container_id, pod.netns), joined.result))
-
-    def detach(self, pod: str, *, network: str, ifname: str) -> None:
-        """DEL one attachment."""
-        self.node.run(self.pods.detach, pod, ifname=ifname, network=network)
-
-    def delete(self, pod: str, *, force: bool) -> None:
-        """DEL all attachments, and remove the pod."""
-        self.node.run(self.pods.delete, pod, force=force)
-
-    def check(self, pod: str) -> None:
-        """CHECK all attachments."""
-        self.node.run(self.pods.check, pod)
-
-    def gc(self) -> None:
-        """Remove what is left of pods that are gone."""
-        report = self.node.run(reconcile.reconcile, self.pods, list(self.networks))
-        if report.failures:
-            raise report.failures[0]
-
-    def status(self, network: Network) -> None:
-        """Ask the plugins of a network whether they could serve a pod."""
-        self.node.run(self.pods.runtime().status, network)
-
-    def crash(self) -> None:
-        """Lose nothing: everything is on record."""
-
-    def states(self) -> Mapping[str, str]:
-        """Return the pods on record, and their states."""
-        listed = self.node.run(lambda: list(self.pods.records.all()))
-        return {
-            pod.name: "corrupt" if isinstance(pod, CorruptRecordError) else str(pod.state)
-            for pod in listed
-        }
-
-    def netns(self, pod: str) -> str:
-        """Return the path of a pod's network namespace."""
-        return str(self.pods.places.namespaces / pod)
-
-    def containers(self) -> Sequence[str]:
-        """Return the container IDs on record."""
-        listed = self.node.run(lambda: list(self.pods.records.all()))
-        return [p.container_id for p in listed if not isinstance(p, CorruptRecordError)]
+from podnet.rig.scenario.driver import Added
+from podnet.wishes import Wish
 
 
 @dataclass(slots=True, kw_only=True)
