@@ -91,7 +91,15 @@ class Delegated:
         Raises:
             CniError: It is not that.
         """
-        fields = Fields.of(wire.loads(content))
+        return cls.read(Fields.of(wire.loads(content)))
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Delegated":
+        """Take an object for one.
+
+        Raises:
+            CniError: It is not.
+        """
         if not (fields.text("type") and fields.text("name")):
             raise InvalidConfigError("it has no type or no name")
         return cls(fields.values)

@@ -1,18 +1,54 @@
-"""What a delegate was told on ADD, in a file per container, until its DEL has succeeded.
+"""A file per container in a directory, written whole, under a lock that a kill releases.
 
-Path, bytes and modes are flannel's.  The container ID is an identifier: the skeleton has
-checked it.  Knows files; knows nothing of when they are written.
+Path and modes are flannel's.  The container ID is an identifier: the skeleton has checked it.
+Knows files; knows nothing of what is in them, nor of when they are written.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podnet.cni import names
 from podnet.cni.errors import CniError, Code
 
 _DIRECTORY, _FILE = 0o700, 0o600
+
+
+def make(data_dir: str) -> None:
+    """Make the directory, unless it is there.
+
+    Raises:
+        CniError: It cannot be made.
+    """
+    try:
+        Path(data_dir).mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _failed("write", exc) from exc
+
+
+def is_made(data_dir: str) -> bool:
+    """Tell whether the directory is there."""
+    return Path(data_dir).is_dir()
+
+
+@contextmanager
+def locked(data_dir: str) -> Iterator[None]:
+    """Be the only one for a while who changes what is in the directory.
+
+    Raises:
+        CniError: It cannot be locked.
+    """
+    try:
+        descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise _failed("lock", exc) from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read(data_dir: str, container_id: str) -> bytes | None:
@@ -35,9 +71,9 @@ def save(data_dir: str, container_id: str, content: bytes) -> None:
     Raises:
         CniError: It cannot be written.
     """
+    make(data_dir)
     draft = _draft(data_dir, container_id)
     try:
-        draft.parent.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _FILE)
         with open(descriptor, "wb") as file:  # noqa: PTH123  opened with a mode of our own
             file.write(content)

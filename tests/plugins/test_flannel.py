@@ -39,9 +39,12 @@ def _lease(host: Any, text: str = V4 + REST) -> None:
 
 
 def _state(host: Any, directory: str = DATA) -> dict[str, str]:
-    """The files, hidden ones too, with their contents."""
-    listed = host.sh(f"ls -A {directory} 2>/dev/null || true").split()
-    return {name: host.sh(f"cat {directory}/{name}") for name in listed}
+    """Flannel's files, hidden ones too, with their contents; ours where flannel's is not."""
+    listed = host.sh(f"find {directory} -type f -printf '%P\\n' 2>/dev/null || true").split()
+    there = [
+        name for name in listed if name.removeprefix(".podnet/") not in listed or "/" not in name
+    ]
+    return {name: host.sh(f"cat {directory}/{name}") for name in there}
 
 
 def _script(host: Any, *failing: str, plugin: str = "bridge") -> None:
@@ -205,6 +208,59 @@ def test_two_networks_of_one_container_have_a_directory_each(host):
     assert (host.names(netns=C1), host.leases("other")) == (set(), {})
 
 
+# Two interfaces of one container
+
+
+def test_each_interface_of_a_container_is_deleted_as_it_was_added(host):
+    _lease(host)
+    second = FLANNEL | {"delegate": {"bridge": "b2"}}
+    results = [host.call("ADD", FLANNEL).result, host.call("ADD", second, ifname="eth1").result]
+    kept = _state(host)["c1"]
+    assert json.loads(kept)["bridge"] == "b2"
+    assert host.sh(f"stat -c %a {DATA}/.podnet {DATA}/.podnet/c1") == "700\n600\n"
+    assert host.call("CHECK", FLANNEL | {"prevResult": results[0]}).status == 0
+
+    for _ in range(2):
+        assert host.call("DEL", second, ifname="eth1").status == 0
+        assert host.names(netns=C1) == {"eth0"}
+        assert "bridge" not in json.loads(_state(host)["c1"])
+    assert host.call("CHECK", FLANNEL | {"prevResult": results[0]}).status == 0
+
+    assert host.call("DEL", FLANNEL).status == 0
+    assert (host.names(netns=C1), host.leases(), _state(host)) == (set(), {}, {})
+
+
+def test_flannels_interface_and_ours_in_one_container_are_deleted_in_any_order(host):
+    """What flannel wrote has no interface name: the container says which it can be."""
+    _lease(host)
+    assert host.call("ADD", FLANNEL).status == 0
+    theirs = _state(host)["c1"]
+    host.sh(f"rm -r {DATA}/.podnet")
+    second = FLANNEL | {"delegate": {"bridge": "b2"}}
+    assert host.call("ADD", second, ifname="eth1").status == 0
+
+    for _ in range(2):
+        assert host.call("DEL", second, ifname="eth1").status == 0
+        assert _state(host) == {"c1": theirs}
+    assert host.call("DEL", FLANNEL).status == 0
+    assert (host.names(netns=C1), host.leases(), _state(host)) == (set(), {}, {})
+
+
+def test_what_flannel_has_deleted_is_deleted_once_more_and_forgotten(host):
+    _lease(host)
+    _script(host)
+    for ifname in ("eth0", "eth1"):
+        _scripted(host, "ADD", FLANNEL, ifname=ifname)
+    host.sh(f"rm {DATA}/c1")  # its DEL of either forgets both
+
+    assert _scripted(host, "DEL", FLANNEL, ifname="eth1").status == 0
+    assert set(_state(host)) == {"c1"}
+    assert _scripted(host, "DEL", FLANNEL).status == 0
+
+    assert _calls(host)[2:] == ["DEL eth1", "DEL eth0"]
+    assert _state(host) == {}
+
+
 # Failures
 
 
@@ -351,7 +407,7 @@ def test_a_second_add_fails_and_takes_nothing_from_the_first(host):
 def test_a_broken_state_is_said_and_replaced_by_what_the_delegate_would_be_told_now(host, content):
     _lease(host)
     assert host.call("ADD", FLANNEL).status == 0
-    host.sh(f"printf %s '{content}' > {DATA}/c1; touch {DATA}/.c1.draft")
+    host.sh(f"printf %s '{content}' > {DATA}/c1; touch {DATA}/.c1.draft; rm {DATA}/.podnet/c1")
 
     done = host.call("DEL", FLANNEL)
 
@@ -460,6 +516,18 @@ def test_gc_removes_what_is_not_valid_with_any_lease(host, lease):
     _lease(host)
     check = FLANNEL | {"prevResult": results[1]}
     assert host.call("CHECK", check, cid="c2").status == 0
+
+
+def test_gc_forgets_one_of_two_interfaces(host):
+    _lease(host)
+    _script(host)
+    for ifname in ("eth0", "eth1"):
+        _scripted(host, "ADD", FLANNEL | {"delegate": {"for": ifname}}, ifname=ifname)
+
+    assert _scripted(host, "GC", _gc("c1", cniVersion="1.1.0")).status == 0
+    assert json.loads(_state(host)["c1"])["for"] == "eth0"
+    assert _scripted(host, "GC", _gc(cniVersion="1.1.0")).status == 0
+    assert _state(host) == {}
 
 
 def test_gc_asks_every_delegate_there_was_and_leaves_other_networks_and_broken_files(host):
