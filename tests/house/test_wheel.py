@@ -24,6 +24,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run("-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel)
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    # nsenter brings a pathlib of Python 2, which lies beside podnet where pip installs it.
+    (site / "pathlib.py").write_text("raise ImportError('the wrong pathlib')")
     return environment
 
 
