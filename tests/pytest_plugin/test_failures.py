@@ -78,6 +78,14 @@ def test_artifacts_of_a_test_that_failed_are_in_a_directory_of_its_own(suite, py
 _ARTIFACTS = ("--podnet-artifacts=out", "--podnet-pcap")
 
 
+def test_artifacts_that_cannot_be_written_are_no_other_failure(suite, pytester):
+    (pytester.path / "out").touch()
+
+    result = suite("def test_it(cni):\n    assert not cni", *_ARTIFACTS, failed=1)
+
+    result.stdout.fnmatch_lines(["they cannot all be written to out/*: *"])
+
+
 def test_a_node_of_a_test_that_failed_can_be_kept_and_entered(suite):
     printed = suite(FAILING, "--podnet-keep", failed=1).stdout.str()
 

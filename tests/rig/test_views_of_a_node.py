@@ -47,6 +47,7 @@ def test_pairs_and_ports_are_lines_of_a_graph():
 def test_a_node_is_seen_with_its_pods(node):
     def work() -> None:
         namespaces.create(WEB)
+        WEB.with_name("what-a-crash-left").touch()
         with Netlink() as netlink, namespaces.opened(str(WEB)) as pod:
             links.add_veth(netlink, "veth1", peer="eth0", peer_netns=pod)
 

@@ -58,8 +58,11 @@ def sections(
     directory = item.config.getoption("podnet_artifacts")
     if directory:
         where = Path(directory, slug(f"{item.nodeid}-{report.when}"))
-        write(where, trials, report)
-        yield f"{TITLE}artifacts", str(where)
+        try:
+            write(where, trials, report)
+            yield f"{TITLE}artifacts", str(where)
+        except (PodnetError, OSError) as exc:  # the test's own failure must be told
+            yield f"{TITLE}artifacts", f"they cannot all be written to {where}: {exc}"
     if item.config.getoption("podnet_keep"):
         yield from ((f"{TITLE}kept Node {node.name}", kept(node)) for node in nodes)
 

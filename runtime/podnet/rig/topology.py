@@ -36,8 +36,9 @@ def look(node: Node) -> list[Seen]:
 def _look() -> list[Seen]:
     found = _inside(NODE)
     for name in sorted(os.listdir(_PINS)) if _PINS.is_dir() else ():  # noqa: PTH208
-        with namespaces.entered(str(_PINS / name)):
-            found += _inside(name)
+        if namespaces.is_namespace(str(_PINS / name)):  # or a file that somebody left there
+            with namespaces.entered(str(_PINS / name)):
+                found += _inside(name)
     return found
 
 
