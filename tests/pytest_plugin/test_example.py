@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    programs = repository.parent / "bin"
-    programs.mkdir(exist_ok=True)
-    for name in ("podnet", "pytest"):
-        with suppress(FileExistsError):
-            (programs / name).symlink_to(Path(sys.executable).parent / name)
-    path = f"{programs}:{os.environ['PATH']}"
+    # As where pip installed podnet: with a script nsenter in front that is not util-linux's.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CNI_")}
     environment = kept | {"PATH": path, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     summary = {"GITHUB_STEP_SUMMARY": str(repository / "summary.md")}

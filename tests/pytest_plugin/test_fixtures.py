@@ -10,6 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from podnet.pytest_plugin.plugin import pytest_report_header
+
 SUITES = sorted(Path(__file__).with_name("suites").glob("suite_*.py"))
 NAMES = [
     n for suite in SUITES for n in re.findall(r"^def (test_\w+)", suite.read_text(), re.MULTILINE)
@@ -172,3 +174,11 @@ def test_workers_share_nothing(suite):
     )
 
     suite(text, "-n", "2", "-p", "no:randomly", passed=20)
+
+
+def test_a_library_that_hides_a_program_which_plugins_call_is_told_of(monkeypatch):
+    assert pytest_report_header() == []
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+
+    assert "nsenter in PATH is" in pytest_report_header()[0]

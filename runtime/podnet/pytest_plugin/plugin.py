@@ -89,6 +89,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("podnet_strict", "As --podnet-strict.", type="bool", default=False)
 
 
+def pytest_report_header() -> list[str]:
+    """Warn of what makes plugins fail that would work elsewhere."""
+    hidden = settings.hidden_nsenter()
+    return [f"{TITLE}{hidden}"] if hidden else []
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; become root at once, if that was asked for."""

@@ -1,6 +1,8 @@
 """What options, ini and markers say, for fixtures and hooks alike."""
 
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +27,17 @@ def bin_dirs(config: pytest.Config) -> list[str]:
     inherited = os.environ.get("CNI_PATH", "").split(":")
     every = (*given, *map(str, listed), *filter(None, inherited))
     return [str(Path(one).absolute()) for one in every]
+
+
+def hidden_nsenter() -> str:
+    """Return what is to be said where PATH leads to the library of that name; "" elsewhere."""
+    library = Path(sysconfig.get_path("scripts"), "nsenter")
+    if shutil.which("nsenter") != str(library):
+        return ""
+    return (
+        f"nsenter in PATH is {library}, a Python library's: plugins that mean util-linux's fail; "
+        "leave the virtual environment, and call its pytest by its path"
+    )
 
 
 def check(config: pytest.Config) -> None:
