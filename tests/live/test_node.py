@@ -175,6 +175,27 @@ def test_a_node_inside_a_node_is_no_surprise(node):
     assert node.run(nest) == ("inner", "test")
 
 
+IN_A_CHROOT = """
+import os, sys
+from pathlib import Path
+from podnet.kernel import libc
+from podnet.node import Node
+libc.mount("/", "/mnt", flags=libc.MS_BIND | libc.MS_REC)
+os.chroot("/mnt")
+libc.mount("ours", "/mnt", "tmpfs")
+Path("/mnt/ours").touch()
+with Node.in_memory() as node:
+    print(node.run(os.listdir, "/mnt"), node.run(os.listdir, "/run"), os.listdir("/mnt"))
+"""
+
+
+def test_a_node_leads_nobody_out_of_a_chroot(node):
+    command = [sys.executable, "-c", IN_A_CHROOT]
+    done = node.run(subprocess.run, command, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("['ours'] [] ['ours']\n", "")
+
+
 @pytest.mark.parametrize("name", ["", ".", "a/b", "-x", "a b", "a\n", "x" * 64])
 def test_what_is_no_hostname_names_no_node(name):
     with pytest.raises(UsageError, match=r"^a Node cannot be called"):

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def _build(hostname: str, kept: Kept | None, cpu: int | None) -> dict[str, int]:
         os.sched_setaffinity(0, {cpu})
     libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWUTS)
     libc.sethostname(hostname)
+    _lead_to_our_root()
     # A directory that is kept may be below one that is covered first: hold on to it.
     etc_cni = _source(kept.etc_cni if kept else None)
     try:
@@ -92,6 +94,44 @@ def _build(hostname: str, kept: Kept | None, cpu: int | None) -> dict[str, int]:
         if etc_cni is not None:
             os.close(etc_cni)
     return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS}
+
+
+def _lead_to_our_root() -> None:
+    """Let the namespace's root directory be ours, also in a chroot.
+
+    Entering a mount namespace leads to its root directory: out of a chroot, to the files of
+    the machine around it.  What is mounted over that root is where entering leads instead.
+    """
+    with ExitStack() as held:
+
+        def opened(path: str, flags: int = os.O_RDONLY) -> int:
+            descriptor = os.open(path, flags)
+            held.callback(os.close, descriptor)
+            return descriptor
+
+        # Relative paths go on meaning what they meant.
+        held.callback(os.chdir, opened(".", os.O_PATH))
+        own, told = opened("/proc/thread-self/ns/mnt"), opened("/proc/thread-self/fdinfo")
+        root = opened("/")
+        libc.setns(own, libc.CLONE_NEWNS)
+        if _mount_of(opened("/"), told) == _mount_of(root, told):
+            return
+        os.chdir(root)
+        tree = shown(Path())
+        held.callback(os.close, tree)
+        libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+        libc.move_mount(tree, "/")
+        libc.setns(own, libc.CLONE_NEWNS)
+
+
+def _mount_of(descriptor: int, told: int) -> tuple[bytes, int]:
+    """Return which mount an open file is of, as *told*, /proc's fdinfo, says, and its number."""
+    facts = os.open(str(descriptor), os.O_RDONLY, dir_fd=told)
+    try:
+        mount = next(line for line in os.read(facts, 512).splitlines() if b"mnt_id" in line)
+    finally:
+        os.close(facts)
+    return mount, os.fstat(descriptor).st_ino
 
 
 def furnish(var_lib: Path | None, shown_too: Iterable[Path] = ()) -> None:
