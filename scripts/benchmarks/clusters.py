@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import Row, milliseconds
-from podnet.cluster import clusters as room
-from podnet.cluster import managers, matrix, workload
+from podnet.cluster import making, managers, matrix, workload
 from podnet.cluster.clusters import OWNER, Clusters
 from podnet.cluster.record import SHARED, Cluster, Store, numbered
 from podnet.cluster.workload import PodOn
@@ -156,7 +155,7 @@ def _join(backend: str, store: Store) -> list[Row]:
             managers.start(nodes[1:], cluster.options)
             deadline = time.monotonic() + _PATIENCE
             peers = _MANY + 1
-            room.await_ready(cluster, nodes[1:], peers=peers, deadline=deadline)
+            making.await_ready(cluster, nodes[1:], peers=peers, deadline=deadline)
             took = (time.perf_counter() - began) * 1000
             name = f"clusters joining {_MANY} leases {backend} {store}"
             peer = _JOINING[backend] if store is Store.ETCD else None

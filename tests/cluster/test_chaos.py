@@ -16,8 +16,9 @@ import pytest
 from tests.cluster.conftest import Lab
 from tests.cluster.stream import Streams
 
-from podnet.cluster import faults, managers, matrix, workload
-from podnet.cluster.clusters import Clusters, await_ready
+from podnet.cluster import faults, making, managers, matrix, workload
+from podnet.cluster.clusters import Clusters
+from podnet.cluster.making import await_ready
 from podnet.cluster.record import STORE, Store
 from podnet.cluster.workload import PodOn
 
@@ -98,7 +99,7 @@ def _kill(clusters: Clusters, kills: int, draw: random.Random) -> None:
     for _ in range(kills):
         time.sleep(draw.uniform(0, _LONGEST_PAUSE))
         if store_is_out and draw.random() < 0.5:
-            clusters.start_store(cluster, time.monotonic() + 30)
+            making.start_store(clusters.nodes, cluster, time.monotonic() + 30)
             store_is_out = False
         victims = [member.name for member in cluster.members]
         victim = draw.choice(victims if store_is_out else [STORE, *victims])
@@ -109,7 +110,7 @@ def _kill(clusters: Clusters, kills: int, draw: random.Random) -> None:
             with clusters.nodes.open(victim) as node:
                 managers.start([node], cluster.options)
     if store_is_out:
-        clusters.start_store(cluster, time.monotonic() + 30)
+        making.start_store(clusters.nodes, cluster, time.monotonic() + 30)
 
 
 def _settle(clusters: Clusters) -> None:

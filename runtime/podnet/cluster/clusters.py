@@ -9,29 +9,24 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from podnet import files, places
-from podnet.cluster import etcd, leash, managers, record, underlay
-from podnet.cluster.record import SHARED, Cluster, Member
+from podnet.cluster import leash, making, managers, record
+from podnet.cluster.making import Say
+from podnet.cluster.record import Cluster, Member
 from podnet.cni.errors import CniError
-from podnet.errors import PodnetError, TimedOutError, UsageError
-from podnet.kernel import worlds
+from podnet.errors import PodnetError, UsageError
 from podnet.node import Node, Nodes
 
 #: The process that clusters made here must not outlive; who tests with clusters sets it.
 OWNER = "PODNET_OWNER"
-_CONF = Path("/etc/cni/net.d/10-cluster.conflist")
 _RECORD, _LOCK = "cluster.json", "lock"
-_AT_ONCE = 4
 _NO_DRAFT = 60.0  # seconds; a draft becomes a record in milliseconds
-
-Say = Callable[[str], None]
 
 
 class Clusters:
@@ -119,8 +114,9 @@ class Clusters:
                 if self._owner:
                     leash.hold(home, self._owner)
                 with managers.Fleet() as fleet:
-                    self._build(cluster, home / "shared", say)
-                    self._start(cluster, fleet, time.monotonic() + patience, say)
+                    making.build(self.nodes, cluster, home / "shared", say)
+                    deadline = time.monotonic() + patience
+                    making.start(self.nodes, cluster, fleet, deadline=deadline, say=say)
                 _write_record(home, cluster.whole())
             except BaseException:
                 self.down(cluster.name)
@@ -147,52 +143,9 @@ class Clusters:
                 raise UsageError(f"there is a cluster {cluster.name} already", hint) from None
             yield home
 
-    def _build(self, cluster: Cluster, shared: Path, say: Say) -> None:
-        """Make the Nodes, joined, with what a manager and a runtime find on them."""
-        files.write(shared / "net-conf.json", json.dumps(cluster.net_conf()).encode())
-        began = time.monotonic()
-        with self.nodes.create(cluster.underlay) as below:
-            below.run(underlay.build, cluster.shape)
-
-            def make(member: Member) -> None:
-                with self.nodes.create(member.name) as node:
-                    join(cluster, below, node, member, shared)
-
-            with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-                list(pool.map(make, everyone(cluster)))
-        say(f"{len(cluster.members)} Nodes in {time.monotonic() - began:.2f} s")
-
-    def _start(self, cluster: Cluster, fleet: managers.Fleet, deadline: float, say: Say) -> None:
-        began = time.monotonic()
-        if cluster.store_node:
-            self.start_store(cluster, deadline)
-            say(f"etcd in {time.monotonic() - began:.2f} s")
-            began = time.monotonic()
-        with self.opened(cluster) as nodes:
-            pids = [fleet.start(node, cluster.options) for node in nodes]
-            await_ready(cluster, nodes, pids, peers=len(nodes) - 1, deadline=deadline)
-        say(f"managers ready in {time.monotonic() - began:.2f} s")
-
-    def start_store(self, cluster: Cluster, deadline: float) -> None:
-        """Start the etcd of a cluster, and wait until it serves.
-
-        Raises:
-            MissingError: There is no etcd program.
-            TimedOutError: It does not serve in time.
-        """
-        address = store_address(cluster)
-        with self.nodes.open(cluster.store_node) as node:
-            node.run(etcd.start, address)
-            reason = node.run(etcd.await_ready, address, deadline)
-            hint = node.run(etcd.log_tail) if reason else ""
-        if reason:
-            raise TimedOutError(f"the etcd of cluster {cluster.name} is not ready: {reason}", hint)
-
-    @contextmanager
-    def opened(self, cluster: Cluster) -> Iterator[list[Node]]:
+    def opened(self, cluster: Cluster) -> AbstractContextManager[list[Node]]:
         """Open the Nodes that pods can be on."""
-        with ExitStack() as stack:
-            yield [stack.enter_context(self.nodes.open(member.name)) for member in cluster.members]
+        return making.opened(self.nodes, cluster)
 
     def shared(self, cluster: Cluster) -> Path:
         """Return the directory that a cluster's Nodes share."""
@@ -235,63 +188,6 @@ class Clusters:
         return False
 
 
-def everyone(cluster: Cluster) -> list[Member]:
-    """Return all who are joined to a cluster's underlay."""
-    store = cluster.member(record.STORE)
-    return [*([store] if store else []), *cluster.members]
-
-
-def join(cluster: Cluster, below: Node, node: Node, member: Member, shared: Path) -> None:
-    """Join a Node to a cluster's underlay, and give it what a manager and a runtime look for."""
-    versions = (4, 6) if cluster.ipv6_network else (4,)
-    others = {one.number: versions for one in everyone(cluster) if one.number != member.number}
-    underlay.join(below, node, cluster.shape, member.number, others)
-    tree = worlds.shown(shared)
-    try:
-        node.run(worlds.show, tree, SHARED)
-    finally:
-        os.close(tree)
-    node.run(_write, _CONF, json.dumps(cluster.conflist, indent=2))
-
-
-def await_ready(
-    cluster: Cluster,
-    nodes: Sequence[Node],
-    pids: Sequence[int] = (),
-    *,
-    deadline: float,
-    peers: int | None = None,
-) -> None:
-    """Wait until the managers of some Nodes are ready, and know so many peers.
-
-    Args:
-        cluster: The cluster.
-        nodes: The Nodes.
-        pids: Their managers' processes: who has ended is not waited for.
-        deadline: By the monotonic clock.
-        peers: How many; ``None`` for any number.
-
-    Raises:
-        TimedOutError: One is not.
-        PodnetError: One has ended: the error that it ended with.
-    """
-    for node, pid in zip(nodes, pids or [0] * len(nodes), strict=True):
-        reason = node.run(managers.await_ready, peers, deadline, pid)
-        if reason and pid and not managers.is_alive(pid):
-            kind, said = node.run(managers.last_words)
-            message, _, hint = said.partition("\n")
-            raise kind(f"the manager of Node {node.name} has ended: {message}", hint.strip())
-        if reason:
-            message = f"the manager of Node {node.name} is not ready: {reason}"
-            hint = node.run(managers.log_tail)
-            raise TimedOutError(f"{message} (cluster {cluster.name})", hint)
-
-
-def store_address(cluster: Cluster) -> str:
-    """Return the address of a cluster's etcd."""
-    return str(underlay.ends(cluster.shape, underlay.STORE_NUMBER).node[0].ip)
-
-
 def inspect(clusters: Clusters, name: str) -> list[dict[str, object]]:
     """Return how each Node of a cluster is."""
     found = list[dict[str, object]]()
@@ -320,8 +216,3 @@ def _write_record(home: Path, cluster: Cluster) -> None:
 def _remove(directory: Path) -> None:
     """Remove a directory and all that is in it; it may be going already."""
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from podnet.cluster import clusters as room
-from podnet.cluster import etcd, impairment, managers, underlay, workload
-from podnet.cluster.clusters import Clusters, Say
+from podnet.cluster import etcd, impairment, making, managers, underlay, workload
+from podnet.cluster.clusters import Clusters
+from podnet.cluster.making import Say
 from podnet.cluster.record import Cluster, Member
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel import links, routes
@@ -96,10 +96,10 @@ def start(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
         if opened.run(_finder(cluster, member)):
             raise UsageError(f"{_name(cluster, member)} runs already")
         if member.name == cluster.store_node:
-            clusters.start_store(cluster, deadline)
+            making.start_store(clusters.nodes, cluster, deadline)
         else:
             pids = managers.start([opened], cluster.options)
-            room.await_ready(cluster, [opened], pids, deadline=deadline)
+            making.await_ready(cluster, [opened], pids, deadline=deadline)
 
 
 def restart(clusters: Clusters, node: str, *, patience: float = 60.0) -> None:
@@ -133,7 +133,7 @@ def reboot(
         clusters.nodes.open(cluster.underlay) as below,
     ):
         underlay.unplug(below, member.number)
-        room.join(cluster, below, after, member, clusters.shared(cluster))
+        making.join(cluster, below, after, member, clusters.shared(cluster))
         start(clusters, node, patience=patience)
         workload.revive(after, pods, say)
 

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from podnet.cluster import faults, matrix
-from podnet.cluster.clusters import Clusters, Say
+from podnet.cluster.clusters import Clusters
+from podnet.cluster.making import Say
 from podnet.cluster.record import STORE, Cluster
 from podnet.errors import PodnetError
 
