@@ -5,9 +5,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 import pytest
+from tests.manager.stores import told
 
 from podnet_manager.bell import Bell
 from podnet_manager.lease import Attributes, Lease, Subnets
@@ -33,18 +33,6 @@ def taken(
     lease = store.create(subnets, attributes, ttl=ttl)
     assert lease is not None
     return lease
-
-
-def told(store: Store, since: int, number: int) -> tuple[list[Any], int]:
-    """Return that many changes, and the revision that they lead to."""
-    changes: list[Any] = []
-    deadline = time.monotonic() + PATIENCE
-    while len(changes) < number and time.monotonic() < deadline:
-        found = store.changes(since, patience=1.0)
-        changes += found.changes
-        since = found.revision
-    assert len(changes) == number, changes
-    return changes, since
 
 
 def test_the_configuration_is_what_was_set_last(store, opened):

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, cast
 
 import pytest
+from tests.manager.stores import told
 
 from podnet.cni.wire import Fields
 from podnet.errors import UsageError
@@ -52,18 +53,6 @@ def put(server: Any, key: str, value: str, lease: str = "0") -> None:
     """Write a key as flannel would."""
     body = {"key": text(f"{PREFIX}/{key}"), "value": text(value), "lease": lease}
     assert "header" in server.ask("/v3/kv/put", body)
-
-
-def told(store: Any, since: int, number: int) -> tuple[list[Any], int]:
-    """Return that many changes, and the revision that they lead to."""
-    changes: list[Any] = []
-    deadline = time.monotonic() + PATIENCE
-    while len(changes) < number and time.monotonic() < deadline:
-        found = store.changes(since, patience=1.0)
-        changes += found.changes
-        since = found.revision
-    assert len(changes) == number, changes
-    return changes, since
 
 
 def vtep(mac: str, vni: int = 1) -> dict[str, object]:

@@ -3,14 +3,15 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from tests.plugins import in_process
 
 import podnet_plugins
-from podnet.cni.errors import CniError
 from podnet_plugins import bridge, firewall, firewall_users, skel
 from podnet_plugins.firewall_users import ISOLATED, OPEN, SAME_BRIDGE, User
 
@@ -115,18 +116,6 @@ class World:
 def world(host: Any) -> World:
     """A host with an outside."""
     return World(host)
-
-
-def _in_process(world: World, verb: str, config: dict[str, Any]) -> str:
-    """Run ADD or CHECK without a process of its own, and return the error's message."""
-    environment = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
-    environment |= {"CNI_NETNS": "/run/netns/c1", "CNI_PATH": "/"}
-    stdin = json.dumps(config).encode()
-    try:
-        world.host.node.run(skel.respond, firewall.PLUGIN, environment, lambda: stdin)
-    except CniError as exc:
-        return exc.msg
-    return ""
 
 
 # Traffic
@@ -306,25 +295,27 @@ def test_gc_removes_what_is_not_valid_and_nothing_else(world, backend):
 
 
 def test_check_misses_each_nftables_rule(world):
+    respond = partial(in_process.respond, world.host.node, firewall.PLUGIN)
     config = world.let("c1", backend="nftables", ingressPolicy="isolated")
-    assert _in_process(world, "CHECK", config) == ""
+    assert respond("CHECK", config) == ""
     assert len(world.nft()) == 12
 
     for number in range(12):
         chain, *_, handle = world.nft()[number].split()
         world.host.sh(f"nft delete rule inet podnet_firewall {chain} handle {handle}")
-        assert f"a rule is missing: {chain} " in _in_process(world, "CHECK", config)
-        assert _in_process(world, "ADD", config) == ""
+        assert f"a rule is missing: {chain} " in respond("CHECK", config)
+        assert respond("ADD", config) == ""
 
 
 def test_check_misses_isolation_that_comes_too_late(world):
+    respond = partial(in_process.respond, world.host.node, firewall.PLUGIN)
     config = world.let("c1", backend="iptables", ingressPolicy="same-bridge")
     jump = '-m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD'
     world.host.sh(f"iptables -D FORWARD {jump}; iptables -I FORWARD {jump}")
 
-    assert "CNI-ISOLATION-STAGE-1 before CNI-FORWARD" in _in_process(world, "CHECK", config)
-    assert _in_process(world, "ADD", config) == ""
-    assert _in_process(world, "CHECK", config) == ""
+    assert "CNI-ISOLATION-STAGE-1 before CNI-FORWARD" in respond("CHECK", config)
+    assert respond("ADD", config) == ""
+    assert respond("CHECK", config) == ""
 
 
 # The reference

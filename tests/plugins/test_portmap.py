@@ -4,15 +4,16 @@ import json
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from tests.plugins import in_process
 
 import podnet_plugins
-from podnet.cni.errors import CniError
 from podnet.kernel import namespaces
 from podnet_plugins import bridge, portmap, skel
 
@@ -476,19 +477,8 @@ def test_gc_collects_for_both_backends(world):
 # CHECK
 
 
-def _in_process(world: World, verb: str, config: dict[str, Any]) -> str:
-    """Run ADD or CHECK without a process of its own, and return the error's message."""
-    stdin = json.dumps({"name": "demo"} | config).encode()
-    environment = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
-    environment |= {"CNI_NETNS": "/run/netns/c1", "CNI_PATH": "/"}
-    try:
-        world.host.node.run(skel.respond, portmap.PLUGIN, environment, lambda: stdin)
-    except CniError as exc:
-        return exc.msg
-    return ""
-
-
 def test_check_misses_each_nftables_rule(world):
+    respond = partial(in_process.respond, world.host.node, portmap.PLUGIN)
     config = world.mapped(DNS)
     checked = {"hostports", "hostports_all", "prerouting", "output", "masquerading"}
     checked.add("podnet_localnet")
@@ -497,14 +487,14 @@ def test_check_misses_each_nftables_rule(world):
         found = (rule.split() for rule in world.nft(handles=True))
         return [rule for rule in found if rule[1] in checked]
 
-    assert _in_process(world, "CHECK", config) == ""
+    assert respond("CHECK", config) == ""
     assert len(rules()) == 14
 
     for number in range(14):
         family, chain, handle = rules()[number]
         world.host.sh(f"nft delete rule {family} cni_hostport {chain} handle {handle}")
-        assert f"a rule is missing: {chain} " in _in_process(world, "CHECK", config)
-        assert _in_process(world, "ADD", config) == ""
+        assert f"a rule is missing: {chain} " in respond("CHECK", config)
+        assert respond("ADD", config) == ""
 
 
 def test_check_misses_the_switch_for_loopback_sources(world):

@@ -554,19 +554,6 @@ def test_an_address_knows_its_family(address, family):
     assert IPConfig(ip_interface(address)).family == family
 
 
-def test_what_an_ipam_plugin_says_has_no_interfaces():
-    """SPEC section 5, "Delegated plugins (IPAM)"."""
-    result = Result.from_wire({"cniVersion": "0.4.0"} | WIRE_OLD).without_interfaces()
-
-    wired = {"cniVersion": "0.4.0"} | WIRE_OLD
-    del wired["interfaces"]
-    wired["ips"] = [
-        {"version": "4", "address": "1.2.3.30/24", "gateway": "1.2.3.1"},
-        {"version": "6", "address": "abcd::cdde/64"},
-    ]
-    assert result.to_wire() == wired
-
-
 @pytest.mark.parametrize("version", ["", *RELEASED])
 def test_only_the_oldest_versions_have_one_address_per_family(version):
     assert has_one_ip_per_family(version) is (version in {"", "0.1.0", "0.2.0"})

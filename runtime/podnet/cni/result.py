@@ -253,11 +253,6 @@ class Result:
             wired["dns"] = self.dns.to_wire()
         return wired
 
-    def without_interfaces(self) -> "Result":
-        """Return what an IPAM plugin would say: no interfaces, no indexes into them."""
-        ips = tuple(replace(ip, interface=None) for ip in self.ips)
-        return replace(self, interfaces=(), ips=ips)
-
 
 def has_one_ip_per_family(version: str) -> bool:
     """Tell whether *version* has the oldest shape, ``ip4`` and ``ip6``."""

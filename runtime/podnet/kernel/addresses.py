@@ -14,7 +14,6 @@ from podnet.kernel.netlink import (
     NLM_F_EXCL,
     Message,
     Netlink,
-    NetlinkError,
     as_int,
     attribute,
     attributes,
@@ -71,13 +70,8 @@ def add(
 
 def delete(netlink: Netlink, index: int, interface: Interface) -> bool:
     """Take an address from a link; return whether the link had it."""
-    try:
-        netlink.request(_RTM_DELADDR, _body(index, interface), what=f"delete address {interface}")
-    except NetlinkError as exc:
-        if exc.errno in {errno.EADDRNOTAVAIL, errno.ENODEV}:
-            return False
-        raise
-    return True
+    body, absent = _body(index, interface), {errno.EADDRNOTAVAIL, errno.ENODEV}
+    return netlink.remove(_RTM_DELADDR, body, absent=absent, what=f"delete address {interface}")
 
 
 def of(netlink: Netlink, index: int, family: int = 0) -> list[Address]:

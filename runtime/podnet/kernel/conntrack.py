@@ -11,7 +11,6 @@ from collections.abc import Collection
 
 from podnet.kernel.netlink import (
     Netlink,
-    NetlinkError,
     attribute,
     attributes,
     nested,
@@ -74,10 +73,4 @@ def _forget(netlink: Netlink, head: bytes, entry: dict[int, bytes]) -> bool:
     """Delete one entry; it may have expired in the meantime."""
     body = head + nested(_CTA_TUPLE_ORIG, entry[_CTA_TUPLE_ORIG])
     body += b"".join(attribute(kind, entry[kind]) for kind in (_CTA_ID, _CTA_ZONE) if kind in entry)
-    try:
-        netlink.request(_DELETE, body, what="forget a tracked connection")
-    except NetlinkError as exc:
-        if exc.errno == errno.ENOENT:
-            return False
-        raise
-    return True
+    return netlink.remove(_DELETE, body, absent={errno.ENOENT}, what="forget a tracked connection")

@@ -177,14 +177,8 @@ def add_ifb(netlink: Netlink, name: str, *, mtu: int) -> None:
 
 def delete(netlink: Netlink, name: str) -> bool:
     """Delete the link called *name*; return whether there was one."""
-    try:
-        body = _info() + text(_IFLA_IFNAME, name)
-        netlink.request(_RTM_DELLINK, body, what=f"delete link {name}")
-    except NetlinkError as exc:
-        if exc.errno == errno.ENODEV:
-            return False
-        raise
-    return True
+    body = _info() + text(_IFLA_IFNAME, name)
+    return netlink.remove(_RTM_DELLINK, body, absent={errno.ENODEV}, what=f"delete link {name}")
 
 
 def set_up(netlink: Netlink, index: int, *, up: bool = True) -> None:

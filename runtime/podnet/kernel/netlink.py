@@ -9,9 +9,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 # linux/netlink.h
@@ -151,12 +150,7 @@ class Netlink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -184,6 +178,26 @@ class Netlink:
         self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
         for _ in self._answers(what):
             pass
+
+    def remove(self, kind: int, body: bytes, *, absent: Collection[int], what: str) -> bool:
+        """Have the kernel delete something; return whether it was there.
+
+        Args:
+            kind: RTM_DEL*.
+            body: The family's header and attributes.
+            absent: The errors that say that it was not there: ENODEV and the like.
+            what: What is being done, for the message.
+
+        Raises:
+            NetlinkError: The kernel refused for another reason.
+        """
+        try:
+            self.request(kind, body, what=what)
+        except NetlinkError as exc:
+            if exc.errno in absent:
+                return False
+            raise
+        return True
 
     def batch(self, requests: Sequence[Request]) -> list[NetlinkError]:
         """Send many requests, a few dozen to a message; return what the kernel refused.

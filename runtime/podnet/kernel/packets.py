@@ -8,7 +8,6 @@ import errno
 import socket
 import struct
 from array import array
-from types import TracebackType
 from typing import Self
 
 _ETH_P_IP = 0x0800
@@ -69,12 +68,7 @@ class Packets:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _attach(self, program: bytes) -> None:

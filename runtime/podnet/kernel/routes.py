@@ -14,7 +14,6 @@ from podnet.kernel.netlink import (
     NLM_F_REPLACE,
     Message,
     Netlink,
-    NetlinkError,
     Request,
     as_int,
     attribute,
@@ -86,13 +85,8 @@ def add(netlink: Netlink, route: Route) -> None:
 
 def delete(netlink: Netlink, route: Route) -> bool:
     """Delete a route; return whether it was there."""
-    try:
-        netlink.request(_RTM_DELROUTE, _body(route), what=f"delete route {_name(route)}")
-    except NetlinkError as exc:
-        if exc.errno == errno.ESRCH:
-            return False
-        raise
-    return True
+    what = f"delete route {_name(route)}"
+    return netlink.remove(_RTM_DELROUTE, _body(route), absent={errno.ESRCH}, what=what)
 
 
 def replacing(route: Route) -> Request:

@@ -58,13 +58,8 @@ def add(netlink: Netlink, rule: Rule) -> None:
 
 def delete(netlink: Netlink, rule: Rule) -> bool:
     """Delete a rule; return whether it was there."""
-    try:
-        netlink.request(_RTM_DELRULE, _body(rule), what=f"delete {_name(rule)}")
-    except NetlinkError as exc:
-        if exc.errno == errno.ENOENT:
-            return False
-        raise
-    return True
+    what = f"delete {_name(rule)}"
+    return netlink.remove(_RTM_DELRULE, _body(rule), absent={errno.ENOENT}, what=what)
 
 
 def every(netlink: Netlink, family: int) -> list[Rule]:

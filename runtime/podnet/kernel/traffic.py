@@ -109,7 +109,8 @@ def token_bucket(netlink: Netlink, index: int) -> TokenBucket | None:
 
 def delete_token_bucket(netlink: Netlink, index: int) -> bool:
     """Remove a bucket as :func:`add_token_bucket` makes it; return whether there was one."""
-    return _delete(netlink, _qdisc(index, _ROOT, _AT_ROOT, "tbf"), "delete token bucket")
+    body = _qdisc(index, _ROOT, _AT_ROOT, "tbf")
+    return netlink.remove(_RTM_DELQDISC, body, absent=_ABSENT, what="delete token bucket")
 
 
 def add_ingress(netlink: Netlink, index: int) -> None:
@@ -125,7 +126,7 @@ def add_ingress(netlink: Netlink, index: int) -> None:
 def delete_ingress(netlink: Netlink, index: int) -> bool:
     """Remove that place and its filters; return whether there was one."""
     body = _qdisc(index, _INGRESS, _AT_INGRESS, "ingress")
-    return _delete(netlink, body, "delete ingress qdisc")
+    return netlink.remove(_RTM_DELQDISC, body, absent=_ABSENT, what="delete ingress qdisc")
 
 
 def redirect(netlink: Netlink, index: int, *, to: int) -> None:
@@ -209,13 +210,3 @@ def _get(netlink: Netlink, body: bytes) -> bytes | None:
             return None
         raise
     return attributes(answer.payload, _MESSAGE.size).get(_TCA_OPTIONS, b"")
-
-
-def _delete(netlink: Netlink, body: bytes, what: str) -> bool:
-    try:
-        netlink.request(_RTM_DELQDISC, body, what=what)
-    except NetlinkError as exc:
-        if exc.errno in _ABSENT:
-            return False
-        raise
-    return True
