@@ -20,7 +20,7 @@ from podnet.node import Nodes, current
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
 from podnet.pods import Pods, processes
-from podnet.rig import disasters, shims
+from podnet.rig import disasters, shim_executor, shims
 from podnet.rig.faults import Fault, Place, at
 from podnet.rig.shims import Task
 
@@ -103,7 +103,7 @@ class Session:
         record = shims.require_record(self.record) if self.record else None
         directory = self._undo.enter_context(TemporaryDirectory(prefix="podnet-shims-"))
         task = Task(record=record, faults=tuple(f for f in self.faults if f.plugin))
-        return shims.behind(pods, Path(directory), task)
+        return shim_executor.behind(pods, Path(directory), task)
 
     def takes_no(self, *options: str) -> None:
         """Refuse options of podnet's that a command would pass over: what is asked for must be.
