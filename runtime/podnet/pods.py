@@ -19,7 +19,8 @@ from podnet.kernel import namespaces
 from podnet.places import LIBCNI_CACHE, Places
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
-from podnet.records import CorruptRecordError, Membership, Pod, Records, State
+from podnet.pod import Membership, Pod, State
+from podnet.records import CorruptRecordError, Records
 from podnet.remains import known_result
 from podnet.runtime import RollbackError, Runtime
 from podnet.transcript import Transcript

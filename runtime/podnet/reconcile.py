@@ -12,8 +12,9 @@ from podnet import garbage, locks
 from podnet.cni.config import Network
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError
+from podnet.pod import Pod, State
 from podnet.pods import Pods
-from podnet.records import CorruptRecordError, Pod, State
+from podnet.records import CorruptRecordError
 from podnet.remains import known_result
 from podnet.runtime import Runtime
 

@@ -10,7 +10,7 @@ from podnet.cni.errors import CniError
 from podnet.cni.result import Result
 from podnet.cni.versions import Verb
 from podnet.cni.wire import Fields
-from podnet.records import Membership, Pod
+from podnet.pod import Membership, Pod
 from podnet.transcript import Transcript
 
 

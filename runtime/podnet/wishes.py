@@ -13,7 +13,8 @@ from podnet.cni import names
 from podnet.cni.config import Network
 from podnet.errors import UsageError
 from podnet.places import Places
-from podnet.records import Membership, Pod, check_pod_name
+from podnet.pod import Membership, Pod
+from podnet.records import check_pod_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

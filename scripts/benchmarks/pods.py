@@ -10,8 +10,8 @@ from podnet import places
 from podnet.cni import Network
 from podnet.node import Node
 from podnet.plugin_host import PluginHost
+from podnet.pod import Pod
 from podnet.pods import Pods
-from podnet.records import Pod
 from podnet.wishes import PodWish, Wish, planned
 
 

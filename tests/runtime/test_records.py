@@ -13,7 +13,8 @@ from podnet import records
 from podnet.cni.config import Network
 from podnet.cni.result import Result
 from podnet.errors import PodnetError, UsageError
-from podnet.records import CorruptRecordError, Membership, Pod, Records, State
+from podnet.pod import Membership, Pod, State
+from podnet.records import CorruptRecordError, Records
 
 SOURCE = b'{"cniVersion":"1.0.0","name":"demo","plugins":[{"type":"bridge"}], "more": 1.50}\n'
 DEMO = Membership(

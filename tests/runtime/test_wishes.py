@@ -10,7 +10,7 @@ from podnet import wishes
 from podnet.cni.config import Network
 from podnet.cni.errors import CniError
 from podnet.errors import UsageError
-from podnet.records import Pod, State
+from podnet.pod import Pod, State
 from podnet.wishes import PodWish, Wish
 
 DEMO = Network.from_conflist(b'{"name":"demo","plugins":[{"type":"bridge"}]}')

@@ -15,7 +15,7 @@ from podnet.cli.session import Session, cnitool_args, cnitool_capabilities
 from podnet.cni.errors import CniError
 from podnet.cni.versions import Verb
 from podnet.errors import PodnetError, UsageError
-from podnet.records import Pod
+from podnet.pod import Pod
 from podnet.wishes import PodWish, Wish, planned
 
 _JOBS = 8

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from podnet.cli.output import API_VERSION, Form, document, show, write
 from podnet.plan import Invocation
-from podnet.records import CorruptRecordError, Pod
+from podnet.pod import Pod
+from podnet.records import CorruptRecordError
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 

@@ -15,7 +15,8 @@ from podnet import places
 from podnet.kernel import addresses, links, namespaces, probes
 from podnet.kernel.netlink import Netlink
 from podnet.node import Node
-from podnet.records import Pod, Records
+from podnet.pod import Pod
+from podnet.records import Records
 
 #: The ways; ``mtu`` is the largest echo that the sender's interface takes, not to be fragmented.
 WAYS = ("icmp", "mtu", "tcp", "udp")

@@ -10,9 +10,9 @@ from pathlib import Path
 from podnet import confdir, places
 from podnet.node import Node, current
 from podnet.plugin_host import PluginHost
+from podnet.pod import Pod, State
 from podnet.pods import Pods
 from podnet.reconcile import reconcile
-from podnet.records import Pod, State
 from podnet.wishes import PodWish, Wish, planned
 
 _AT_ONCE = 4

@@ -12,9 +12,9 @@ from podnet.cluster.clusters import Clusters
 from podnet.cluster.matrix import Cell
 from podnet.cluster.record import BACKENDS, IPV6_NETWORK, Cluster, Member, Store
 from podnet.node import Node, Nodes
+from podnet.pod import Pod
 from podnet.pods import Pods
 from podnet.pytest_plugin.trial import Trial
-from podnet.records import Pod
 from podnet.wishes import PodWish, Wish, planned
 
 _NET_D = Path("/etc/cni/net.d")

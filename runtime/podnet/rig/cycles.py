@@ -21,8 +21,8 @@ from podnet.kernel import namespaces
 from podnet.node import Node
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
+from podnet.pod import Pod
 from podnet.pods import Pods, processes
-from podnet.records import Pod
 from podnet.rig import picture, truth
 from podnet.rig.ledger import Ledger
 from podnet.rig.picture import WHOLE, Frame, Picture

@@ -15,7 +15,7 @@ from podnet.cni.errors import CniError
 from podnet.errors import LeakError, PodnetError, UsageError
 from podnet.kernel import programs
 from podnet.node import Node
-from podnet.records import Pod
+from podnet.pod import Pod
 from podnet.rig.cycles import Cycles, Plan
 from podnet.rig.ledger import Ledger, Maker
 from podnet.rig.picture import Picture
