@@ -1,15 +1,19 @@
 """The example repository, plugins that are not ours: its tests pass, and CI's script tells of them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
+#: What the runner makes of a step's `shell`.
+SHELLS = {"sh": ("sh", "-e"), "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail")}
 EXAMPLE = ROOT / "examples" / "plugin-repository"
 
 
@@ -21,7 +25,9 @@ def repository(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EXAMPLE, tmp_path / "repository"))
 
 
-def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+def _run(
+    repository: Path, *command: str, given: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     # As where pip installed podnet: with a script nsenter in front that is not util-linux's.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CNI_")}
@@ -30,7 +36,7 @@ def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,
         cwd=repository,
-        env=environment | summary,
+        env=environment | summary | (given or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -38,13 +44,60 @@ def _run(repository: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_script_that_ci_runs_sums_up_tests_that_pass(repository):
-    plugins, tests = ("--plugins", "plugins"), ("--tests", "tests/test_hello.py")
-    done = _run(repository, str(ROOT / "scripts/plugin-ci"), *plugins, *tests, "--", "-q")
+@pytest.fixture
+def act(repository: Path) -> Callable[..., tuple[list[str], "subprocess.CompletedProcess[str]"]]:
+    """Run the action's own steps as GitHub's runner does, but for what would change the machine."""
+    programs = repository.parent / "programs"
+    programs.mkdir()
+    for name in ("apt-get", "modprobe", "sysctl", "python"):
+        program = programs / name
+        program.write_text(
+            f'#!/bin/sh\necho {name} "$@" >>{programs}.log\nexit "${{FAILS_{name[:3]}:-0}}"\n'
+        )
+        program.chmod(0o755)
+
+    def run(inputs: dict[str, str], **given: str):
+        action = yaml.safe_load((ROOT / "action.yml").read_text())
+        values = {name: one.get("default", "") for name, one in action["inputs"].items()} | inputs
+        path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.CompletedProcess((), 0, "", "")
+        for step in (
+            one for one in action["runs"]["steps"] if "run" in one and not done.returncode
+        ):
+            (programs / "step").write_text(step["run"])
+            set_to = {
+                name: re.sub(r"\$\{\{ inputs\.(\S+) \}\}", lambda found: values[found[1]], text)
+                for name, text in step.get("env", {}).items()
+            }
+            environment = {"PATH": path, "GITHUB_ACTION_PATH": str(ROOT)} | set_to | given
+            command = (*SHELLS[step["shell"]], str(programs / "step"))
+            done = _run(repository, *command, given=environment)
+        return Path(f"{programs}.log").read_text().splitlines(), done
+
+    return run
+
+
+def test_the_action_installs_what_is_asked_for_runs_the_tests_and_sums_them_up(repository, act):
+    inputs = {"plugins": "other plugins\nplugins\n", "tests": "tests/test_hello.py"}
+    (repository / "other plugins").mkdir()
+
+    log, done = act(inputs | {"packages": "nftables etcd-server", "pytest-options": "-k\nlo_is"})
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in (repository / "summary.md").read_text()
+    assert [line for line in log if not line.startswith(("modprobe", "sysctl"))] == [
+        "apt-get update -q",
+        "apt-get install -qy --no-install-recommends nftables etcd-server",
+        f"python -m pip install --quiet {ROOT}[pytest]",
+    ]
+    assert "modprobe -q vxlan" in log
+    assert " 1 passed" in (repository / "summary.md").read_text()
     assert not (repository / "podnet-ci/failed").exists()
+
+
+def test_the_action_ends_where_packages_cannot_be_had(act):
+    log, done = act({"tests": "tests"}, FAILS_apt="100")
+
+    assert (log[-1], done.returncode) == ("apt-get update -q", 100)
 
 
 def test_the_example_s_plugin_is_held_against_the_spec_by_the_script(repository):
