@@ -11,9 +11,10 @@ from pathlib import Path
 
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Dns, IPConfig, Result
-from podnet_plugins import leases
+from podnet_plugins import leases, room
 from podnet_plugins.host_local_config import SECTION, HostLocalConfig, Request
-from podnet_plugins.leases import Holder, Leases
+from podnet_plugins.lease_index import Holder
+from podnet_plugins.leases import Leases
 from podnet_plugins.ranges import Address, Range, RangeSet
 from podnet_plugins.skel import Call, Plugin, run
 
@@ -36,7 +37,7 @@ def _lease_all(store: Leases, request: Request, holder: Holder) -> list[IPConfig
     _check_requested(request)
     before, ips = set(store.of(holder)), list[IPConfig]()
     with ExitStack() as undo:
-        undo.callback(store.settle)
+        undo.callback(store.index.settle)
         for index in range(len(request.sets)):
             chosen, source = _lease_from(store, request, index, holder, before=before)
             undo.callback(store.give_back, chosen, holder)
@@ -99,16 +100,29 @@ def _lease_next(
                 f"{address} has been allocated to {holder.container_id}, "
                 "duplicate allocation is not allowed"
             )
+    found = _free(store, addresses, index, holder)
+    if found is None and (spoilt := store.spoilt()):
+        for path in spoilt:
+            path.unlink(missing_ok=True)
+        found = _free(store, addresses, index, holder)
+    if found is None:
+        raise CniError(
+            f"no IP addresses available in range set: {addresses}",
+            "`podnet gc` releases what no pod uses; a larger range has more",
+        )
+    return found
+
+
+def _free(
+    store: Leases, addresses: RangeSet, index: int, holder: Holder
+) -> tuple[Address, Range] | None:
     taken: set[str] = set()
     for tries, (address, source) in enumerate(addresses.walk(store.last(index))):
         if tries == _PROBES:
             taken = {name for name in store.taken() if store.is_taken(name)}
         if str(address) not in taken and store.take(address, holder):
             return address, source
-    raise CniError(
-        f"no IP addresses available in range set: {addresses}",
-        "`podnet gc` releases what no pod uses; a larger range has more",
-    )
+    return None
 
 
 def check(call: Call) -> None:
@@ -152,18 +166,28 @@ def status(call: Call) -> None:
     request = Request.of(call)
     try:
         with leases.opened(request.data_dir, call.network) as store:
+            room.require(request.data_dir)
             taken = store.taken()
     except OSError as exc:
         message = f"leases cannot be written in {request.data_dir}: {exc.strerror}"
         raise CniError(message, code=Code.NOT_AVAILABLE) from exc
     for index, addresses in enumerate(request.sets):
-        if all(str(address) in taken for address, _ in addresses.walk(None)) and all(
-            store.is_taken(address) for address, _ in addresses.walk(None)
-        ):
+        if _is_exhausted(store, addresses, taken):
             raise CniError(
                 f"no IP addresses available in range set {index}: {addresses}",
                 code=Code.NOT_AVAILABLE,
             )
+
+
+def _is_exhausted(store: Leases, addresses: RangeSet, taken: set[str]) -> bool:
+    """Tell whether every address has a lease; the costlier looks are for when it seems so."""
+    if not all(str(address) in taken for address, _ in addresses.walk(None)):
+        return False
+    spoilt = {path.name for path in store.spoilt()}
+    return all(
+        store.is_taken(address) and str(address) not in spoilt
+        for address, _ in addresses.walk(None)
+    )
 
 
 def _read_resolv_conf(path: str) -> Dns:

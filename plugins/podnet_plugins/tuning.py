@@ -16,8 +16,8 @@ from podnet.cni.result import Interface, Result
 from podnet.kernel import links, namespaces, sysctl
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
+from podnet_plugins import room, tuning_settings
 from podnet_plugins import tuning_backup as backup
-from podnet_plugins import tuning_settings
 from podnet_plugins.container import entered
 from podnet_plugins.schema import read
 from podnet_plugins.skel import Call, Plugin, run
@@ -127,11 +127,16 @@ def gc(call: Call) -> None:
 
 
 def status(call: Call) -> None:
-    """An ADD succeeds unless the configuration asks for what it may not have."""
+    """An ADD succeeds unless it may not have what it asks for, or not write down what was before."""
     try:
         Tuning.of(call)
     except CniError as exc:
         raise CniError(exc.msg, exc.details, code=Code.NOT_AVAILABLE) from exc
+    try:
+        room.require(_data_dir(call))
+    except OSError as exc:
+        message = f"backups cannot be written in {_data_dir(call)}: {exc.strerror}"
+        raise CniError(message, code=Code.NOT_AVAILABLE) from exc
 
 
 def _data_dir(call: Call) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from podnet.kernel import disks
+
 RANGE = {"subnet": "10.1.0.0/29"}  # .1 is the gateway, .2 to .6 are assigned
 OUTSIDE = ("cniVersion", "name", "args", "runtimeConfig")  # keys beside "ipam", not in it
 LAST = "last_reserved_ip.0"
@@ -430,7 +432,43 @@ def test_a_lost_index_is_made_anew(host, damage):
     assert list(host.leases()) == ["10.1.0.3"]
 
 
+def test_an_entry_of_the_index_that_a_power_cut_emptied_loses_no_lease(host):
+    """Nothing else shows it: the stamp is right."""
+    config = _config()
+    _add(host, config, "c1", "c2")
+    host.sh(f"cd {host.root}/.podnet/demo; for f in *; do [ $f = stamp ] || : > $f; done")
+
+    assert host.call("CHECK", config, cid="c2").status == 0
+    _delete(host, config, "c1")
+
+    assert list(host.leases()) == ["10.1.0.3"]
+
+
+def test_a_lease_is_freed_where_there_is_no_room_for_an_index(host):
+    """Others leased, and filled the disk."""
+    host.sh(
+        f"mkdir -p {host.root}/demo; cd {host.root}/demo; for i in 2 3; do echo c$i > 10.1.0.$i; done"
+    )
+    host.node.run(disks.fill, host.root)
+
+    _delete(host, _config(), "c2")
+
+    assert list(host.leases()) == ["10.1.0.3"]
+    assert host.call("CHECK", _config(), cid="c3").status == 0
+    assert host.call("ADD", _config(), cid="c4").error["msg"].endswith("No space left on device")
+
+
 # CHECK, DEL, GC, STATUS
+
+
+def test_a_lease_full_of_nuls_is_nobody_s_where_the_range_is_full(host):
+    config = _config({"subnet": "10.1.0.0/30"}, {"subnet": "fd00::/64"})
+    _add(host, config, "c1")
+    assert host.call("STATUS", config).error["code"] == 50
+    host.sh(f"head -c 8 /dev/zero > {host.root}/demo/10.1.0.2")
+
+    assert host.call("STATUS", config).status == 0
+    assert _add(host, config, "c2") == ["10.1.0.2"]
 
 
 def test_check_is_content_while_the_lease_is_there(host):
