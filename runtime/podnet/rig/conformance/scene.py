@@ -89,12 +89,13 @@ class Scene:
         """
         deadline, pause = time.monotonic() + _PATIENCE, _PAUSE
         while True:
-            changes = list(_changes(before, self.picture(), settings=settings))
+            changes = dict(_changes(before, self.picture(), settings=settings))
             if not changes:
                 return
-            if time.monotonic() > deadline:
+            # A file does not go by itself.
+            if time.monotonic() > deadline or set(changes.values()) == {"file"}:
                 more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-                raise Violation(f"{what} leaves {'; '.join(changes[:_SHOWN])}{more}")
+                raise Violation(f"{what} leaves {'; '.join(list(changes)[:_SHOWN])}{more}")
             time.sleep(pause)
             pause *= 2
 
@@ -116,15 +117,16 @@ class Scene:
             raise Violation(f"{what} takes away {'; '.join(gone[:_SHOWN])}")
 
 
-def _changes(before: Picture, after: Picture, *, settings: bool) -> Iterator[str]:
+def _changes(before: Picture, after: Picture, *, settings: bool) -> Iterator[tuple[str, str]]:
+    """Yield what came, and what is set otherwise, in words, and of what kind it is."""
     found = picture.difference(before, after)
     for fact in found.added:
         if settings or fact.kind != "sysctl":
-            yield f"{fact}{_of_pod(fact.where)}"
+            yield f"{fact}{_of_pod(fact.where)}", fact.kind
     for change in found.changed if settings else ():
         if change.after.kind != "file" and change.attributes != _BY_THE_KERNEL:
             said = ", ".join(f"{k} {old} -> {new}" for k, (old, new) in change.attributes.items())
-            yield f"{change.after}{_of_pod(change.after.where)}: {said}"
+            yield f"{change.after}{_of_pod(change.after.where)}: {said}", change.after.kind
 
 
 def _of_pod(where: str) -> str:
