@@ -36,7 +36,14 @@ def fill(directory: Path) -> None:
         options = f"mode=755,size={max(_PAGE, occupied(below))}"
         libc.mount("podnet", str(directory), "tmpfs", libc.MS_NODEV, options)
         shutil.copytree(below, directory, symlinks=True, dirs_exist_ok=True)
-    _write_until_full(directory / _FILLER)
+    fill_up(directory)
+
+
+def fill_up(directory: Path) -> None:
+    """Take the room that has become free on the full disk at *directory*."""
+    with (directory / _FILLER).open("ab", buffering=0) as filler, _until_full():
+        while True:
+            filler.write(bytes(_PAGE))
 
 
 def empty(directory: Path) -> None:
@@ -82,12 +89,6 @@ def _held(directory: Path) -> Iterator[Path]:
         yield Path(f"/proc/thread-self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-
-
-def _write_until_full(filler: Path) -> None:
-    with filler.open("wb", buffering=0) as file, _until_full():
-        while True:
-            file.write(bytes(_PAGE))
 
 
 @contextmanager

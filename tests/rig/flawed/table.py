@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig.flawed.plugin import (
+    LEASES,
     MEMORY,
     Asked,
     Flaw,
@@ -155,6 +156,17 @@ def slowly(asked: Asked, do: Plugin) -> Said:
 def leave_a_log(_: Asked) -> None:
     MEMORY.mkdir(exist_ok=True)
     (MEMORY / f"log-{time.time_ns()}").touch()
+
+
+def write_on_disk(_: Asked) -> None:
+    draft = LEASES / "draft"
+    draft.write_text("what is going to be done")
+    draft.unlink()
+
+
+def spoilt(_: Asked) -> bool:
+    there = [path for path in LEASES.glob("*") if path.name != "lock"]
+    return any(b"\0" in (path.read_bytes() or b"\0") for path in there)
 
 
 def working_directory(asked: Asked) -> bool:
@@ -379,6 +391,33 @@ DEL = {
     "del-survives-a-reboot": ("static", both(also("ADD", touch), refuses("DEL", unmarked))),
     "del-after-a-reboot-frees": ("host-local", idle("DEL", lost)),
 }
+DISK = {
+    "disk-read-only-add": ("host-local", swallows("ADD")),
+    "disk-read-only-add-leaves-nothing": ("host-local", on_failure("ADD", touch)),
+    "disk-read-only-then-add": (
+        "host-local",
+        both(on_failure("ADD", touch), refuses("ADD", marked)),
+    ),
+    "disk-read-only-del": ("host-local", swallows("DEL")),
+    "disk-read-only-status": ("host-local", idle("STATUS")),
+    "disk-full-add": ("host-local", swallows("ADD")),
+    "disk-full-add-leaves-nothing": (
+        "host-local",
+        on_failure("ADD", lambda _: (LEASES / "198.18.0.99").touch()),
+    ),
+    "disk-full-then-add": ("host-local", both(on_failure("ADD", touch), refuses("ADD", marked))),
+    "disk-full-del": ("host-local", before("DEL", write_on_disk)),
+    "disk-full-gc": ("host-local", before("GC", write_on_disk)),
+    "disk-full-status": ("host-local", idle("STATUS")),
+    "disk-needs-none-to-check": ("host-local", before("CHECK", write_on_disk)),
+}
+SPOILT = {
+    "spoilt-file-add": ("host-local", crashes("ADD", spoilt)),
+    "spoilt-file-del": ("host-local", crashes("DEL", spoilt)),
+    "spoilt-file-frees": ("host-local", refuses("ADD", spoilt)),
+    "spoilt-file-gc": ("host-local", crashes("GC", spoilt)),
+    "spoilt-file-status": ("host-local", refuses("STATUS", spoilt)),
+}
 GC = {
     "gc-of-nothing": ("static", refuses("GC")),
     "gc-needs-no-container": ("static", refuses("GC", lambda a: "CNI_IFNAME" not in a.env)),
@@ -483,5 +522,16 @@ ROBUSTNESS = {
     "kill-during-del": ("static", guarded_by_a_file("DEL")),
 }
 FLAWS: dict[str, tuple[str, Flaw]] = (
-    VERSION | ENVIRONMENT | CONFIG | RESULT | CHECK | DEL | GC | CHAIN | DELEGATE | ROBUSTNESS
+    VERSION
+    | ENVIRONMENT
+    | CONFIG
+    | RESULT
+    | CHECK
+    | DEL
+    | DISK
+    | GC
+    | CHAIN
+    | DELEGATE
+    | ROBUSTNESS
+    | SPOILT
 )

@@ -8,10 +8,12 @@ from podnet.rig.conformance import (
     cases_config,
     cases_delegation,
     cases_delete,
+    cases_disk,
     cases_environment,
     cases_gc_status,
     cases_result,
     cases_robustness,
+    cases_spoilt,
     cases_version,
 )
 from podnet.rig.conformance.case import Case, declared_in
@@ -23,10 +25,12 @@ _ROOMS: tuple[ModuleType, ...] = (
     cases_result,
     cases_check,
     cases_delete,
+    cases_disk,
     cases_gc_status,
     cases_chain,
     cases_delegation,
     cases_robustness,
+    cases_spoilt,
 )
 
 

@@ -33,7 +33,11 @@ def settled(trial: Trial) -> tuple[Attachment, Picture]:
 
     For a chained plugin that is before the plugins that it stands on, too.
     """
-    before = warmed_up(trial)
+    return upcoming(trial, warmed_up(trial))
+
+
+def upcoming(trial: Trial, before: Picture) -> tuple[Attachment, Picture]:
+    """Return an attachment to come, and how everything is before it: as it was *before* its pod."""
     pod = trial.pod()
     return pod, before if _stands_on_others(trial) else trial.scene.picture()
 
