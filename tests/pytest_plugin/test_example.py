@@ -77,11 +77,16 @@ def act(repository: Path) -> Callable[..., tuple[list[str], "subprocess.Complete
     return run
 
 
-def test_the_action_installs_what_is_asked_for_runs_the_tests_and_sums_them_up(repository, act):
-    inputs = {"plugins": "other plugins\nplugins\n", "tests": "tests/test_hello.py"}
-    (repository / "other plugins").mkdir()
+def test_the_action_installs_what_is_asked_for_and_runs_the_tests_of_the_page(repository, act):
+    page = (ROOT / "docs" / "testing.md").read_text()
+    (repository / "the page").mkdir()
+    for number, block in enumerate(page.split("```python\n")[1:]):
+        (repository / "the page" / f"test_{number}.py").write_text(block.partition("```")[0])
+    inputs = {"plugins": "the page\nplugins\n", "tests": "the page\n"}
 
-    log, done = act(inputs | {"packages": "nftables etcd-server", "pytest-options": "-k\nlo_is"})
+    log, done = act(
+        inputs | {"packages": "nftables etcd-server", "pytest-options": "-k\nlo_is or reach"}
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in log if not line.startswith(("modprobe", "sysctl"))] == [
@@ -90,7 +95,7 @@ def test_the_action_installs_what_is_asked_for_runs_the_tests_and_sums_them_up(r
         f"python -m pip install --quiet {ROOT}[pytest]",
     ]
     assert "modprobe -q vxlan" in log
-    assert " 1 passed" in (repository / "summary.md").read_text()
+    assert " 2 passed" in (repository / "summary.md").read_text()
     assert not (repository / "podnet-ci/failed").exists()
 
 
