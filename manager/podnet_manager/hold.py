@@ -8,7 +8,7 @@ from podnet_manager.lease import Attributes, Lease
 from podnet_manager.log import Log
 from podnet_manager.peers import Peers
 from podnet_manager.status import Status
-from podnet_manager.store import Store, StoreError
+from podnet_manager.store import Keeping, StoreError
 
 _RENEWALS_PER_TTL = 3
 _LONGEST_PAUSE = 5.0
@@ -31,7 +31,7 @@ class Hold:
 
     def __init__(
         self,
-        store: Store,
+        store: Keeping,
         lease: Lease,
         *,
         ttl: float,

@@ -15,7 +15,16 @@ from typing import NoReturn
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
 from podnet.kernel.netlink import Netlink
-from podnet_manager import acquire, health, identity, netconf, node, options, preparation
+from podnet_manager import (
+    acquire,
+    health,
+    identity,
+    memory,
+    netconf,
+    node,
+    options,
+    preparation,
+)
 from podnet_manager.clock import Clock
 from podnet_manager.daemon import Manager
 from podnet_manager.log import Log
@@ -95,11 +104,19 @@ def _settings(asked: argparse.Namespace, holder: str, clock: Clock) -> Settings:
     return Settings(
         choices=_choices(asked),
         initial=_initial(asked.net_config) if asked.net_config else b"",
+        store=_store_in_words(asked),
         holder=holder,
         clock=clock,
         subnet_file=asked.subnet_file,
         ttl=asked.lease_ttl,
     )
+
+
+def _store_in_words(asked: argparse.Namespace) -> str:
+    if asked.etcd_endpoints:
+        return f"etcd {asked.etcd_endpoints} {asked.etcd_prefix}"
+    path: Path = asked.store
+    return str(path.absolute())
 
 
 def _store(asked: argparse.Namespace, holder: str, clock: Clock) -> Callable[[], Store]:
@@ -169,6 +186,7 @@ def _clean_up(asked: argparse.Namespace) -> None:
         steps: list[Callable[[], object]] = [
             *node.cleanings(netlink, _choices(asked)),
             lambda: subnet_file.unlink(missing_ok=True),
+            lambda: memory.forget(asked.state_dir),
             *([lambda: _release(asked, netlink)] if asked.release else []),
         ]
         for step in steps:

@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=_STATE,
         metavar="DIR",
-        help="what outlives a reboot (default: %(default)s)",
+        help="what outlives a reboot, the leases known last included (default: %(default)s)",
     )
     add(
         "--run-dir",

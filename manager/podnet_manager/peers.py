@@ -70,6 +70,11 @@ class Peers:
         """Whether there are peers whose leases are over."""
         return bool(self._lingering)
 
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """All leases there are."""
+        return tuple(self._leases.values())
+
     def count(self, own: Subnets) -> int:
         """Return how many leases there are besides the one on *own*."""
         return len(self._leases) - (own in self._leases)

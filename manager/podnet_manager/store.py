@@ -47,7 +47,21 @@ class Changes:
     changes: tuple[Change, ...] = ()
 
 
-class Store(Protocol):
+class Keeping(Protocol):
+    """What a lease is kept by.  Every method raises StoreError when the store cannot be reached."""
+
+    def renew(self, lease: Lease, *, ttl: float) -> Lease | None:
+        """Keep a lease for another *ttl* seconds; ``None``: it is not this one any more.
+
+        A reservation is returned as it is.  A store may keep to the TTL that the lease was
+        made with; what is returned says when it ends.
+        """
+
+    def update(self, lease: Lease, attributes: Attributes, *, ttl: float) -> Lease | None:
+        """Say something new of a lease; ``None``: it is not this one any more."""
+
+
+class Store(Keeping, Protocol):
     """A lease store.  Every method raises StoreError when the store cannot be reached."""
 
     def config(self) -> bytes | None:
@@ -64,16 +78,6 @@ class Store(Protocol):
 
     def create(self, subnets: Subnets, attributes: Attributes, *, ttl: float) -> Lease | None:
         """Take a lease for *ttl* seconds, if nobody has it; ``None``: somebody has."""
-
-    def renew(self, lease: Lease, *, ttl: float) -> Lease | None:
-        """Keep a lease for another *ttl* seconds; ``None``: it is not this one any more.
-
-        A reservation is returned as it is.  A store may keep to the TTL that the lease was
-        made with; what is returned says when it ends.
-        """
-
-    def update(self, lease: Lease, attributes: Attributes, *, ttl: float) -> Lease | None:
-        """Say something new of a lease; ``None``: it is not this one any more."""
 
     def delete(self, lease: Lease) -> bool:
         """Give a lease back; false: it is not this one any more, and stays."""

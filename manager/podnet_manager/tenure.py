@@ -28,7 +28,7 @@ from podnet_manager.placed import Placed
 from podnet_manager.preparation import Choices, Prepared
 from podnet_manager.reconcile import Difference
 from podnet_manager.status import Status
-from podnet_manager.store import DAY, Changes, Snapshot, Store
+from podnet_manager.store import DAY, Changes, Keeping, Snapshot
 from podnet_manager.subnet_env import SubnetEnv
 
 # News come in swarms; so long is waited for the rest of one.
@@ -46,6 +46,7 @@ class Settings:
     Attributes:
         choices: What the Node was told about itself.
         initial: The configuration for a store that has none.
+        store: Which store it is, in words.
         clock: By which leases are kept.
         holder: What its leases are held by, where the store tells.
         subnet_file: subnet.env.
@@ -54,6 +55,7 @@ class Settings:
 
     choices: Choices
     initial: bytes = b""
+    store: str = ""
     clock: Clock = field(default_factory=Clock)
     holder: str = ""
     subnet_file: Path = Path("/run/flannel/subnet.env")
@@ -70,11 +72,19 @@ class _Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What outlives a tenure: the peers, how the manager is, and where it says what it does."""
+    """What outlives a tenure.
+
+    Attributes:
+        peers: The leases, as the store has told them.
+        status: How the manager is.
+        log: Where it says what it does.
+        remember: Writes down the Node's lease and all there are, for a start without the store.
+    """
 
     peers: Peers
     status: Status
     log: Log
+    remember: Callable[[Lease, tuple[Lease, ...]], None] = lambda _, __: None
 
 
 class Tenure:
@@ -82,17 +92,17 @@ class Tenure:
 
     Args:
         settings: How the manager works.
-        store: The lease store.
+        store: Keeps the lease.
         netlink: A socket in the Node's namespace.
         conf: The network.
         lease: What was got.
-        known: What outlives a tenure: the peers, how the manager is, and what it says.
+        known: What outlives a tenure.
     """
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        store: Keeping,
         netlink: Netlink,
         conf: NetConf,
         lease: Lease,
@@ -108,6 +118,8 @@ class Tenure:
             peers=known.peers,
             told=(known.status, known.log),
         )
+        self._remember, self._remembered = known.remember, lease
+        self._is_news = True
         self._links = frozenset[int]()
         self._prepared: Prepared | None = None
         self._placed: Placed | None = None
@@ -138,20 +150,24 @@ class Tenure:
             if reason:
                 if self._is_known and not self._look(rules=is_due or self._written is None):
                     return
+                if is_due:
+                    self._note_down()
                 pause = _GLANCE if self._is_converging else self._settings.choices.resync
                 next_look = time.monotonic() + pause
+        self._note_down()
 
     def _takes(self, event: Event) -> _Reason:
         """Take note of an event; tell what it is a reason for."""
         match event:
             case Snapshot(_, leases):
                 first, self._is_known = not self._is_known, True
-                return (
-                    _Reason.WHOLE_KERNEL if self._peers.replace(leases) or first else _Reason.NONE
-                )
+                is_news = self._peers.replace(leases)
+                self._is_news |= is_news
+                return _Reason.WHOLE_KERNEL if is_news or first else _Reason.NONE
             case Changes(_, changes):
                 news = [change.subnets for change in changes if self._peers.change(change)]
                 self._news.update(news)
+                self._is_news |= bool(news)
                 return _Reason.SOME_ENTRIES if news else _Reason.NONE
             case News():
                 return self._hears(event)
@@ -165,6 +181,13 @@ class Tenure:
             case None:
                 pass
         return _Reason.NONE
+
+    def _note_down(self) -> None:
+        """Have what is known remembered, where that is news."""
+        own = self._hold.lease
+        if self._written is not None and (self._is_news or own is not self._remembered):
+            self._remember(own, self._peers.leases)
+            self._is_news, self._remembered = False, own
 
     def _hears(self, news: News) -> _Reason:
         """Take note of what the kernel says; tell what it is a reason for."""

@@ -359,6 +359,34 @@ def test_managers_on_etcd_share_its_leases_and_outlive_an_outage(rack, etcd_serv
         assert machine.log.count("the lease store answers again") == outages
 
 
+def test_who_starts_while_the_store_is_out_goes_on_with_what_was_known_last(rack, until) -> None:
+    """Also after a reboot; flannel waits for the store, without subnet.env and without routes."""
+    mounted = rack.directory / "mounted"
+    mounted.symlink_to(rack.directory)
+    rack.store = mounted / "leases.db"
+    one, _ = rack.up(2, VXLAN)
+    before = one.routes(), one.overlay(), one.subnet_file.read_text()
+    one.stop()
+    mounted.unlink()
+    mounted.touch()
+    one.sh("ip link delete flannel.1")
+    one.subnet_file.unlink()
+
+    one.start()
+    until(one.is_ready, "it goes on")
+    assert "the lease store does not answer" in one.ask("/readyz")[1]
+    assert (one.routes(), one.overlay(), one.subnet_file.read_text()) == before
+    one.sh("ip route flush proto 109")
+    until(lambda: one.routes() == before[0], "and repairs what somebody breaks")
+    mounted.unlink()
+    mounted.symlink_to(rack.directory)
+
+    until(lambda: "store_up 1\n" in one.ask("/metrics")[1], "the store is back")
+    until(lambda: one.log.count("revision=") == 2, "the lease is the store's again")
+    assert one.is_ready()
+    assert (one.routes(), one.overlay(), one.subnet_file.read_text()) == before
+
+
 def test_a_lease_of_etcd_that_was_made_for_a_short_time_is_renewed_in_time(
     rack, etcd_server, until
 ) -> None:
