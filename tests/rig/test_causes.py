@@ -157,6 +157,12 @@ def test_who_is_damaged_though_only_another_was_touched():
     assert _named(ADDED, other, _moment("exec", pod=""), checked) == []
 
 
+def test_an_earlier_try_that_goes_on_is_the_cause_of_what_failed_meanwhile():
+    goes_on = ("step 1 (create web)", "ADD bridge")
+    assert _named(_moment("create", error=FAILED, running=goes_on)) == ["still-running"]
+    assert _named(_moment("attach", running=goes_on)) == []
+
+
 def test_each_cause_says_what_shows_it_and_what_helps():
     [cause] = causes(Evidence(moments=(replace(STOPPED, number=7),), leaks=("file lease",)))
     assert "step 7" in cause.story

@@ -39,6 +39,8 @@ class Actor:
     world: World
     printed: str = ""
     reached: bool = False
+    _step: str = ""
+    _begun: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Future[None]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8))
 
@@ -46,6 +48,11 @@ class Actor:
     def unwaited(self) -> list[str]:
         """The pods that something happens to in the background, and nobody waited for."""
         return list(self._running)
+
+    def runs_for(self, pod: str) -> str:
+        """Return the step that happens to a pod in the background and has not ended, or ""."""
+        begun = self._running.get(pod)
+        return "" if begun is None or begun.done() else self._begun[pod]
 
     def close(self) -> None:
         """Wait for all that happens in the background."""
@@ -59,6 +66,7 @@ class Actor:
             CniError: Likewise.
         """
         self.printed = ""
+        self._step = f"step {number} ({step.title})"
         given, world = step.given, self.world
         match step.action:
             case "fault" if step.fault and step.fault.kind == "reboot":
@@ -115,6 +123,7 @@ class Actor:
                 raise UsageError(
                     f"something happens to pod {pod} in the background already", "`wait` for it"
                 )
+            self._begun[pod] = self._step
             self._running[pod] = self._pool.submit(act)
         else:
             act()

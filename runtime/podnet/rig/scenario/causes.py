@@ -29,6 +29,7 @@ _RULES: tuple[Callable[[Evidence], Iterator[Cause]], ...] = (
     causes_node.namespace,
     causes_calls.endings,
     causes_calls.not_idempotent,
+    causes_chain.still_running,
     causes_chain.chain_stopped,
     causes_chain.never_deleted,
     causes_chain.forgotten_results,

@@ -45,6 +45,17 @@ def _before(evidence: Evidence, outcome: Outcome) -> list[str]:
     return [chain.get(position, "another plugin") for position in range(step.position)]
 
 
+def still_running(evidence: Evidence) -> Iterator[Cause]:
+    """A try that failed, while the one before it had not ended."""
+    for moment in evidence.failed:
+        if moment.running:
+            yield Cause(
+                "still-running",
+                f"step {moment.number} ({moment.title}) fails while {', in '.join(moment.running)}, "
+                f"goes on: {moment.error}",
+            )
+
+
 def never_deleted(evidence: Evidence) -> Iterator[Cause]:
     """Containers that were ADDed, of which nobody ever asked DEL, and that nobody knows."""
     if not evidence.leaks:

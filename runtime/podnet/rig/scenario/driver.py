@@ -90,13 +90,19 @@ class Listener(ProcessExecutor):
 
     Attributes:
         heard: Every invocation, in order.
+        at_work: Those that have not ended.
     """
 
     heard: list[Heard]
+    at_work: list[Invocation]
 
     def run(self, invocation: Invocation) -> Outcome:
         """Run one invocation to its end."""
-        outcome = ProcessExecutor.run(self, invocation)
+        self.at_work.append(invocation)
+        try:
+            outcome = ProcessExecutor.run(self, invocation)
+        finally:
+            self.at_work.remove(invocation)
         netns = invocation.environment.get("CNI_NETNS", "")
         self.heard.append(Heard(outcome, namespaces.is_namespace(netns)))
         return outcome

@@ -21,6 +21,7 @@ CAUSES: Mapping[str, str] = {
     "status-against-answer": "the exit status must say what the answer says: 0 with a result alone",
     "two-answers": "a plugin prints one document: the result, or the error",
     "try-again-later": "code 11 asks the runtime to repeat the call; few runtimes do",
+    "still-running": "whoever waits no longer must end the first try, and undo it, before the next",
     "not-idempotent": "DEL must succeed where what it removes is gone already",
     "cache-empty": "the result was lost with the power: write caches with fsync and rename",
     "cache-unreadable": "remove the file; DEL goes on without it",
@@ -72,6 +73,7 @@ class Moment:
         unexecutable: Plugins of the chain whose file cannot be executed.
         absent: Plugins of the chain, IPAM included, that are not there.
         netns: The pod's namespace was there when a plugin failed.
+        running: What else still happened to the pod, and the plugins that were at work for it.
         locks: Locks that somebody held on files, in words.
         disks: Directories whose disk is "full" or "read-only".
         caches: Cached results that cannot be read, and their size.
@@ -87,6 +89,7 @@ class Moment:
     unexecutable: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     netns: bool = True
+    running: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     disks: Mapping[str, str] = field(default_factory=dict)
     caches: Mapping[str, int] = field(default_factory=dict)

@@ -18,6 +18,9 @@ from podnet.rig.scenario.expectations import told, unmet
 from podnet.rig.scenario.reading import Scenario, Step
 from podnet.rig.scenario.world import World
 
+#: What a runtime is asked to do to a pod.
+_ASKED = frozenset({"create", "attach", "detach", "delete", "check"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
@@ -136,6 +139,7 @@ class _Run:
 
     def _step(self, number: int, step: Step) -> StepReport:
         before, clock = len(self.world.heard), time.monotonic()
+        running = self._running(step)
         try:
             self.actor.act(number, step)
             error: Exception | None = None
@@ -150,6 +154,7 @@ class _Run:
             pod=step.given.text("pod"),
             error=error,
             outcomes=tuple(h.outcome for h in heard),
+            running=running,
             netns=all(h.netns for h in heard if h.outcome.exit_status != 0)
             and (step.action != "check" or self._has_netns(step.given.text("pod"))),
         )
@@ -163,6 +168,16 @@ class _Run:
                 unmet(step.expect, findings.found(step.expect, error, self.actor, self.moments))
             ),
         )
+
+    def _running(self, step: Step) -> tuple[str, ...]:
+        """Return what happens to the pod of *step* already, and which plugins are at work for it."""
+        pod = step.given.text("pod")
+        if step.action not in _ASKED or step.given.flag("background"):
+            return ()
+        begun = self.actor.runs_for(pod)
+        netns = self.world.driver.netns(pod)
+        calls = [c for c in tuple(self.world.at_work) if c.environment.get("CNI_NETNS") == netns]
+        return (begun, *(f"{call.verb} {call.plugin}" for call in calls)) if begun else ()
 
     def _has_netns(self, pod: str) -> bool:
         return self.world.node.run(namespaces.is_namespace, self.world.driver.netns(pod))

@@ -16,6 +16,7 @@ from podnet.errors import MissingError, UsageError
 from podnet.kernel import namespaces
 from podnet.node import Node
 from podnet.places import Places
+from podnet.plan import Invocation
 from podnet.pods import Pods
 from podnet.rig import disasters, picture, shims
 from podnet.rig.caller import NAMESPACES, without_cni
@@ -43,6 +44,7 @@ class World:
         places: Where everything is on it.
         driver: The runtime.
         heard: Every invocation, in order.
+        at_work: Those that have not ended.
         start: What the Node held at first.
         rebooted: The step of the last reboot, 0 for none.
         record: Where calls of plugins are written down.
@@ -54,6 +56,7 @@ class World:
     places: Places
     driver: Driver
     heard: list[Heard]
+    at_work: list[Invocation]
     start: Picture
     rebooted: int = 0
     record: Path | None = None
@@ -85,7 +88,13 @@ class World:
             )
         node = Node.with_disk(_NODE, directory / "disk")
         found = replace(places.resolve({}, plugin_dirs=[str(mirror)]), plugin_path=(str(mirror),))
-        heard: list[Heard] = []
+        listener = Listener(
+            path=found.plugin_path,
+            timeout=scenario.timeout,
+            environment=without_cni(),
+            heard=[],
+            at_work=[],
+        )
         with ExitStack() as undo:
             undo.callback(node.halt)
             node.run(_make_directory_of_namespaces)
@@ -94,8 +103,9 @@ class World:
                 directory=directory,
                 node=node,
                 places=found,
-                driver=_driver(scenario, node, found, heard),
-                heard=heard,
+                driver=_driver(scenario, node, found, listener),
+                heard=listener.heard,
+                at_work=listener.at_work,
                 start=picture.take(node),
                 record=record,
             )
@@ -193,17 +203,14 @@ def _write_stubs(scenario: Scenario, directory: Path) -> None:
         )
 
 
-def _driver(scenario: Scenario, node: Node, found: Places, heard: list[Heard]) -> Driver:
-    executor = Listener(
-        path=found.plugin_path, timeout=scenario.timeout, environment=without_cni(), heard=heard
-    )
+def _driver(scenario: Scenario, node: Node, found: Places, listener: Listener) -> Driver:
     if scenario.runtime == "libcni":
-        return LibcniDriver(node=node, executor=executor, networks=scenario.networks)
+        return LibcniDriver(node=node, executor=listener, networks=scenario.networks)
     pods = Pods(
         places=found,
         node=_NODE,
         timeout=scenario.timeout,
-        make_executor=lambda _, keep_open: replace(executor, keep_open=keep_open),
+        make_executor=lambda _, keep_open: replace(listener, keep_open=keep_open),
     )
     return PodnetDriver(node=node, pods=pods, networks=scenario.networks)
 
