@@ -4,7 +4,6 @@ The sessions are the data path of the others, so a manager that ends, or is kill
 BIRD running, and the next one finds it by its control socket.  Knows no lease and no BGP.
 """
 
-import os
 import select
 import socket
 import time
@@ -34,8 +33,7 @@ def require() -> None:
     Raises:
         MissingError: It is not.
     """
-    directories = os.get_exec_path()
-    if not any(os.access(Path(one, _PROGRAM), os.X_OK) for one in directories):
+    if not programs.is_installed(_PROGRAM):
         raise MissingError(
             "there is no bird program, and the backend bgp needs it", "apt-get install bird2"
         )

@@ -34,7 +34,9 @@ def find(plugin: str, path: str) -> Path:
     """
     names.check_plugin_type(plugin)
     directories = [directory for directory in path.split(":") if directory]
-    found = next((p for d in directories if (p := Path(d, plugin)).is_file()), None)
+    candidates = (Path(directory, plugin) for directory in directories)
+    # Not is_file: a directory that may not be looked into has no plugins, and is no error.
+    found = next((p for p in candidates if os.path.isfile(p)), None)  # noqa: PTH113
     if found is None:
         raise InvalidConfigError(
             f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]'

@@ -1,8 +1,12 @@
-"""The bridge's decisions: its configuration, gateways, and the marks on what it makes (pure)."""
+"""The bridge's decisions: its configuration, gateways, and the marks on what it makes (pure).
+
+And where plugins look for programs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +15,9 @@ from podnet.cni.errors import CniError
 from podnet.cni.result import IPConfig, Result, Route
 from podnet.cni.versions import Verb
 from podnet.cni.wire import Fields
+from podnet.kernel import xtables
 from podnet.kernel.vlans import Vlan
-from podnet_plugins import gateways, marks
+from podnet_plugins import delegate, gateways, marks
 from podnet_plugins.bridge_config import BridgeConfig, asked_mac
 from podnet_plugins.skel import Call, parse_args
 
@@ -293,3 +298,28 @@ def test_stale_is_what_is_marked_for_this_network_and_not_valid(mark, stale):
 
 def test_everything_of_a_network_is_stale_when_nothing_is_valid():
     assert marks.is_stale(marks.mark("demo", "c1", "eth0"), "demo", set())
+
+
+# Where programs are looked for
+
+
+@pytest.fixture
+def nowhere_to_look() -> str:
+    """A directory that the kernel refuses to look into, also for root: its name is too long."""
+    return f"/{'x' * 300}"
+
+
+def test_a_plugin_path_may_lead_to_where_nobody_may_look(
+    tmp_path: Path, nowhere_to_look: str
+) -> None:
+    (tmp_path / "static").touch()
+    assert delegate.find("static", f"{nowhere_to_look}:{tmp_path}") == tmp_path / "static"
+
+
+def test_path_may_lead_to_where_nobody_may_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nowhere_to_look: str
+) -> None:
+    (tmp_path / "iptables-restore").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{nowhere_to_look}:{tmp_path}")
+    assert xtables.available(4)
+    assert not xtables.available(6)

@@ -5,7 +5,6 @@ namespace of the calling thread.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 
 from podnet.cni.wire import Fields
@@ -20,8 +19,7 @@ class NftError(PodnetError):
 
 def installed() -> bool:
     """Tell whether there is an nft program; cheaper than running it."""
-    directories = os.get_exec_path()
-    return any(os.access(os.path.join(one, "nft"), os.X_OK) for one in directories)  # noqa: PTH118  pathlib costs 5 ms
+    return programs.is_installed("nft")
 
 
 def available() -> bool:

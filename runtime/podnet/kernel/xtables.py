@@ -37,8 +37,7 @@ class XtablesError(PodnetError):
 
 def available(family: int) -> bool:
     """Tell whether there is an iptables-restore for family 4 or 6."""
-    program = f"{_PREFIX[family]}-restore"
-    return any(Path(directory, program).exists() for directory in os.get_exec_path())
+    return programs.is_installed(f"{_PREFIX[family]}-restore")
 
 
 def in_use(family: int, table: str) -> bool:
