@@ -288,7 +288,7 @@ RANGES = [
     {"subnet": "10.2.0.0/24", "gateway": "10.2.0.254"},
 ]
 OLDEST = {"type": "host-local", "rangeStart": "10.1.0.4", "rangeEnd": "10.1.0.6"} | V4
-OLDEST |= {"gateway": "10.1.0.5", "dataDir": "/var/lib/cni/mine", "resolvConf": "/tmp/resolv"}
+OLDEST |= {"gateway": "10.1.0.5", "dataDir": "/var/lib/cni/mine", "resolvConf": "/run/resolv"}
 HOST_LOCAL = _all(
     why.LEASES,
     why.LEASES_LAST,
@@ -311,7 +311,7 @@ HOST_LOCAL = _all(
         version="0.2.0",
         prepare=(
             "printf 'nameserver 1.1.1.1\\n;x\\ndomain a.test\\nsearch b c\\noptions ndots:2'"
-            " > /tmp/resolv"
+            " > /run/resolv"
         ),
     ),
     Case(
