@@ -84,6 +84,7 @@ def enter(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         except OSError as exc:
             message = f"cannot enter the namespaces that process {kept.pid} keeps: {exc.strerror}"
             raise PodnetError(message, f"kill {kept.pid} ends them; try again") from exc
+    _search_where_root_does()
 
 
 def become_root() -> None:
@@ -96,6 +97,13 @@ def become_root() -> None:
     """
     if os.geteuid() != 0:
         users.become_root()
+        _search_where_root_does()
+
+
+def _search_where_root_does() -> None:
+    """Let plugins find root's programs, as sudo does: a user's PATH may lead to no iptables."""
+    found = os.environ.get("PATH", os.defpath).split(":")
+    os.environ["PATH"] = ":".join(dict.fromkeys((*found, "/usr/sbin", "/sbin")))
 
 
 def make_private(directory: Path) -> None:

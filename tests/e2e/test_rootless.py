@@ -146,7 +146,11 @@ def test_a_node_with_pods_lives_from_command_to_command_and_leaves_nothing(user)
     assert [pod["state"] for pod in user.json("--node", "lab", "list")["items"]] == ["ready"] * 2
     user("--node", "lab", "ping", "web", "db")
     user("--node", "lab", "check")
-    assert "eth0" in user("--node", "lab", "exec", "web", "--", "ip", "link").stdout
+    # A user's PATH; nft is among root's programs, and plugins need it.
+    looked = ("exec", "web", "--", "sh", "-c", "ip link; command -v nft")
+    found = user("--node", "lab", *looked, env={"PATH": "/usr/bin:/bin"}).stdout
+    assert "eth0" in found
+    assert "/sbin/nft" in found
     assert user("--node", "lab", "gc").returncode == 0
     assert user.keeper() == first
 
@@ -346,10 +350,11 @@ def test_what_only_reads_makes_nothing(user):
 
 def test_a_program_becomes_root_of_a_machine_in_memory(user):
     script = (
-        "import os, subprocess\n"
+        "import os, shutil, subprocess\n"
         "from podnet import rootless\n"
         "from podnet.node import Node\n"
         "rootless.become_root()\n"
+        "assert shutil.which('nft'), os.environ['PATH']\n"
         "with Node.in_memory('n1') as node:\n"
         "    print(node.run(subprocess.check_output, ['ip', '-br', 'link'], text=True))\n"
     )
@@ -358,7 +363,7 @@ def test_a_program_becomes_root_of_a_machine_in_memory(user):
         [*_become(), sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        env=user.podnet.environment | _as(user),
+        env=user.podnet.environment | _as(user) | {"PATH": "/usr/bin:/bin"},
         check=False,
         timeout=_PATIENCE,
     )
