@@ -5,7 +5,8 @@ import time
 
 from podnet.cluster.record import Store
 
-_PER_PEER = 6  # a route, a neighbour and a forwarding entry, each with its acknowledgement
+_PER_PEER = 3  # a route, a neighbour and a forwarding entry
+_ALONE = 2 * _PER_PEER  # acknowledged one by one, where no others came together with them
 _BESIDES = 40  # what a look at the kernel takes, of which the clock may ask for one
 
 
@@ -31,7 +32,7 @@ def test_the_news_of_a_lease_take_messages_for_that_lease_alone(lab) -> None:
     after = lab.eventually(lambda: lab.metrics("n1"), lambda found: found["peers"] == 61)
     assert after["reconciliations_total"] == before["reconciliations_total"]
     messages = after["netlink_messages_total"] - before["netlink_messages_total"]
-    assert messages == 60 * _PER_PEER
+    assert 60 * _PER_PEER < messages <= 60 * _ALONE
     assert len(lab.routes("n1")) == 61
 
 
@@ -46,7 +47,7 @@ def test_a_manager_that_comes_to_many_peers_asks_the_store_and_the_kernel_as_if_
     # Of each Node: the configuration, all leases before and after it takes one (once more if
     # somebody was faster), the lease and who has it, and a watch.  None for each peer.
     assert requests <= 12 * 12, requests
-    assert max(messages.values()) <= 11 * _PER_PEER + 4 * _BESIDES, messages
+    assert max(messages.values()) <= 11 * _ALONE + 4 * _BESIDES, messages
 
 
 def test_neighbours_on_a_large_switch_are_set_and_not_learnt(lab) -> None:

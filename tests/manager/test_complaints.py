@@ -538,10 +538,10 @@ def test_a_change_costs_a_message_an_entry_and_no_look_at_the_others(rack, until
     looks, messages = counted(one, "reconciliations_total"), counted(one, "netlink_messages_total")
 
     def costs(entries: int) -> bool:
-        """Tell whether that many entries were asked for, and acknowledged."""
+        """Tell whether that many entries were asked for, and the last one acknowledged."""
         nonlocal messages
         now = counted(one, "netlink_messages_total")
-        if now != messages + 2 * entries:
+        if now != messages + entries + 1:
             return False
         messages = now
         return True

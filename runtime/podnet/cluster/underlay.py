@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from podnet.errors import UsageError
 from podnet.kernel import addresses, links, neighbours, routes, sysctl
 from podnet.kernel.neighbours import Neighbour
-from podnet.kernel.netlink import Netlink
+from podnet.kernel.netlink import Netlink, Request
 from podnet.node import Node
 
 _SWITCH = "switch"
@@ -53,6 +54,7 @@ class Ends:
     router: tuple[Interface, ...] = ()
 
 
+@cache  # each of many Nodes is told of all the others
 def ends(shape: Shape, number: int) -> Ends:
     """Return the addresses of the link of Node *number*, from 1."""
     if shape is Shape.SWITCH:
@@ -128,7 +130,7 @@ def _restore(shape: Shape, number: int) -> None:
             there = {address.interface for address in addresses.of(netlink, index)}
             missing = [one for one in ends(shape, number).router if one not in there]
             _give(netlink, index, missing)
-            _introduce(netlink, index, {_mac(number): ends(shape, number).node})
+            _introduce(netlink, _introductions(index, _mac(number), ends(shape, number).node))
 
 
 def _unplug(number: int) -> None:
@@ -147,7 +149,7 @@ def _plug(shape: Shape, number: int, netns: int) -> None:
             return
         links.set_up(netlink, index)
         _give(netlink, index, mine.router)
-        _introduce(netlink, index, {_mac(number): mine.node})
+        _introduce(netlink, _introductions(index, _mac(number), mine.node))
 
 
 def _address(shape: Shape, number: int, others: Mapping[int, Sequence[int]]) -> None:
@@ -160,13 +162,14 @@ def _address(shape: Shape, number: int, others: Mapping[int, Sequence[int]]) -> 
             everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")  # noqa: PLR2004
             routes.add(netlink, routes.Route(dst=everywhere, gw=gateway.ip, oif=index))
         if shape is Shape.ROUTER:
-            _introduce(netlink, index, {_mac(number, router=True): mine.router})
+            _introduce(netlink, _introductions(index, _mac(number, router=True), mine.router))
         elif len(others) >= _LEARNING_NODES:
-            everyone = {
-                _mac(other): [end for end in ends(shape, other).node if end.version in versions]
-                for other, versions in others.items()
-            }
-            _introduce(netlink, index, everyone)
+            said = list[Request]()
+            for other, versions in others.items():
+                mac, theirs = _mac(other), ends(shape, other).node
+                them = tuple(end for end in theirs if end.version in versions)
+                said += _introductions(index, mac, them)
+            _introduce(netlink, said)
 
 
 def _give(netlink: Netlink, index: int, wanted: Iterable[Interface]) -> None:
@@ -175,13 +178,18 @@ def _give(netlink: Netlink, index: int, wanted: Iterable[Interface]) -> None:
         addresses.add(netlink, index, interface, flags=flags)
 
 
-def _introduce(netlink: Netlink, index: int, known: Mapping[str, Iterable[Interface]]) -> None:
-    """Set for good which addresses are behind which hardware address, on a link."""
-    entries = [Neighbour(index, one.ip, mac) for mac, mine in known.items() for one in mine]
-    for refused in netlink.batch([neighbours.setting(entry) for entry in entries]):
+def _introduce(netlink: Netlink, said: Sequence[Request]) -> None:
+    for refused in netlink.batch(said):
         raise refused
 
 
+@cache  # a link has the same index on every Node
+def _introductions(index: int, mac: str, there: tuple[Interface, ...]) -> tuple[Request, ...]:
+    """Return what sets for good, on a link, which addresses are behind a hardware address."""
+    return tuple(neighbours.setting(Neighbour(index, one.ip, mac)) for one in there)
+
+
+@cache
 def _mac(number: int, *, router: bool = False) -> str:
     """Return the hardware address of one end of a Node's link."""
     return f"02:64:{router:02x}:00:{number >> 8:02x}:{number & 255:02x}"

@@ -203,10 +203,12 @@ class Netlink:
         """Send many requests, a few dozen to a message; return what the kernel refused.
 
         Requests are carried out in order; one that is refused does not keep the next from it.
+        The kernel says which it refused, and of each message that the last one is done: to
+        acknowledge one is as much work as to do it.
         """
         refused = list[NetlinkError]()
         for start in range(0, len(requests), _BATCH):
-            refused += self._in_one_message(requests[start : start + _BATCH])
+            refused += self._in_one_message(requests[start : start + _BATCH], each=False)
         return refused
 
     def together(self, requests: Sequence[Request]) -> None:
@@ -215,27 +217,29 @@ class Netlink:
         Raises:
             NetlinkError: The kernel refused one; rtnetlink does those after it all the same.
         """
-        for refused in list(self._in_one_message(requests)):
+        for refused in list(self._in_one_message(requests, each=True)):
             raise refused
 
-    def _in_one_message(self, requests: Sequence[Request]) -> Iterator[NetlinkError]:
-        """Send requests; yield what the kernel refused."""
-        message, waiting = b"", dict[int, Request]()
+    def _in_one_message(self, requests: Sequence[Request], *, each: bool) -> Iterator[NetlinkError]:
+        """Send requests, and wait for each or for the last; yield what the kernel refused."""
+        message, sent, waiting = b"", dict[int, Request](), set[int]()
         first = self._sequence + 1
         for one in requests:
-            flags = NLM_F_REQUEST | one.flags | (NLM_F_ACK if one.acknowledged else 0)
+            is_awaited = one.acknowledged and (each or one is requests[-1])
+            flags = NLM_F_REQUEST | one.flags | (NLM_F_ACK if is_awaited else 0)
             message += self._packed(one.kind, flags, one.body)
-            if one.acknowledged:
-                waiting[self._sequence] = one
+            sent[self._sequence] = one
+            if is_awaited:
+                waiting.add(self._sequence)
         self._socket.send(message)
         while waiting:
             received = self._messages(self._socket.recv(_RECEIVE), first)
             for kind, flags, payload, sequence in received:
                 if kind != _NLMSG_ERROR:  # an echo of what was made
                     continue
+                waiting.discard(sequence)
                 try:
-                    asked = waiting.pop(sequence, None)
-                    _raise_for(payload, flags, asked.what if asked else "")
+                    _raise_for(payload, flags, sent[sequence].what)
                 except NetlinkError as exc:
                     yield exc
 
