@@ -12,31 +12,24 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from podnet.errors import PodnetError
-from podnet.kernel.monitor import ANY_LINK, News
+from podnet.kernel.monitor import News
 from podnet.kernel.netlink import Netlink
-from podnet_manager import node, preparation, subnet_env
-from podnet_manager.backend import Bgp
 from podnet_manager.clock import Clock
-from podnet_manager.desired import Skipped
+from podnet_manager.data_path import DataPath
 from podnet_manager.events import Deaf, Event, StoreAnswers, StoreIsOut
 from podnet_manager.hold import Hold
 from podnet_manager.lease import Lease, Subnets
 from podnet_manager.log import Log
 from podnet_manager.netconf import NetConf
 from podnet_manager.peers import Peers
-from podnet_manager.placed import Placed
-from podnet_manager.preparation import Choices, Prepared
+from podnet_manager.preparation import Choices
 from podnet_manager.reconcile import Difference
 from podnet_manager.status import Status
 from podnet_manager.store import DAY, Changes, Keeping, Snapshot
-from podnet_manager.subnet_env import SubnetEnv
 
 # News come in swarms; so long is waited for the rest of one.
 _SWARM = 0.02
-# Routes that another program sets take a while; a Node that is away must not keep us from being
-# ready for ever.
-_CONVERGENCE, _GLANCE = 10.0, 0.2
-_TOLD = 3  # of many that are alike, in the log
+_GLANCE = 0.2  # at routes that another program is setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +101,7 @@ class Tenure:
         lease: Lease,
         known: "Known",
     ) -> None:
-        self._settings, self._netlink, self._conf = settings, netlink, conf
+        self._settings = settings
         self._peers, self._status, self._log = known.peers, known.status, known.log
         self._hold = Hold(
             store,
@@ -120,15 +113,15 @@ class Tenure:
         )
         self._remember, self._remembered = known.remember, lease
         self._is_news = True
-        self._links = frozenset[int]()
-        self._prepared: Prepared | None = None
-        self._placed: Placed | None = None
+        self._path = DataPath(
+            netlink,
+            conf,
+            settings.choices,
+            subnet_file=settings.subnet_file,
+            told=(known.status, known.log),
+        )
         self._news = set[Subnets]()
         self._harm = list[Difference]()
-        self._skipped = list[Skipped]()
-        self._written: SubnetEnv | None = None
-        self._is_converging = False
-        self._patience = time.monotonic() + _CONVERGENCE
         self._is_known = False
 
     def serve(self, events: SimpleQueue[Event], stopped: Callable[[], bool]) -> None:
@@ -148,11 +141,11 @@ class Tenure:
             if reason is _Reason.SOME_ENTRIES and self._follow():
                 continue
             if reason:
-                if self._is_known and not self._look(rules=is_due or self._written is None):
+                if self._is_known and not self._look(rules=is_due or not self._path.is_up):
                     return
                 if is_due:
                     self._note_down()
-                pause = _GLANCE if self._is_converging else self._settings.choices.resync
+                pause = _GLANCE if self._path.is_converging else self._settings.choices.resync
                 next_look = time.monotonic() + pause
         self._note_down()
 
@@ -185,17 +178,15 @@ class Tenure:
     def _note_down(self) -> None:
         """Have what is known remembered, where that is news."""
         own = self._hold.lease
-        if self._written is not None and (self._is_news or own is not self._remembered):
+        if self._path.is_up and (self._is_news or own is not self._remembered):
             self._remember(own, self._peers.leases)
             self._is_news, self._remembered = False, own
 
     def _hears(self, news: News) -> _Reason:
         """Take note of what the kernel says; tell what it is a reason for."""
-        if news.links & (self._links | {ANY_LINK}) or (news.links and not self._prepared):
+        if self._path.is_touched(news):
             return _Reason.WHOLE_KERNEL
-        devices = self._prepared.devices if self._prepared else frozenset()
-        harm = self._placed.mend(news.there, news.gone, devices) if self._placed else None
-        if not harm:
+        if not (harm := self._path.harm(news)):
             return _Reason.NONE
         self._harm.append(harm)
         return _Reason.SOME_ENTRIES
@@ -203,108 +194,29 @@ class Tenure:
     def _follow(self) -> bool:
         """Set what is new of some leases; false where the whole kernel must be looked at."""
         own = self._hold.lease.subnets
-        if self._prepared is None or self._placed is None or not self._status.ready:
-            return False
-        if isinstance(self._conf.backend, Bgp):  # BIRD is told of all of them
-            return False
-        if own in self._news or self._peers.are_lingering:
+        if not self._status.ready or own in self._news or self._peers.are_lingering:
             return False
         news = {subnets: self._peers.lease(subnets) for subnets in self._news}
-        outcomes = [node.mend(self._netlink, self._placed, change) for change in self._harm]
+        is_enough = self._path.follow(own, news, self._harm, peers=self._peers.count(own))
         self._news.clear()
         self._harm.clear()
-        if news:
-            outcomes.append(
-                node.follow(self._netlink, self._conf, self._prepared, self._placed, own, news)
-            )
-        for outcome in outcomes:
-            self._report(outcome, self._peers.count(own))
-        return not any(outcome.refused or outcome.skipped for outcome in outcomes)
+        return is_enough
 
     def _look(self, *, rules: bool) -> bool:
         """Compare the kernel with the leases; false when the lease is lost."""
         self._news.clear()
         self._harm.clear()
-        prepared = self._prepared = self._prepare()
+        prepared = self._path.prepare()
         if prepared is None:
             return True
-        self._links = prepared.links
         said = self._hold.lease.attributes
         if prepared.attributes != said and not self._hold.say(prepared.attributes):
             return False
         own = self._hold.lease.subnets
-        peers = self._peers.others(own)
-        outcome = node.bring(
-            self._netlink, self._conf, prepared, own, peers, self._settings.choices
-        )
-        if rules and node.ensure_rules(self._conf, own, self._settings.choices):
-            self._status.count("rules_set_total")
-            self._log.say("rules", tables="set")
-        self._placed = outcome.placed
-        self._status.count("reconciliations_total")
-        self._report(outcome, len(peers))
-        if self._converges(outcome):
-            return True
-        self._write(prepared)
-        if outcome.refused:
-            reason = f"the kernel refused: {outcome.refused[0]}"
-            self._status.trouble(reason, self._log)
-        elif not self._hold.is_over():
+        is_there = self._path.bring(prepared, own, self._peers.others(own), rules=rules)
+        if is_there and not self._hold.is_over():
             self._status.well(str(self._hold.lease), self._log)
         return True
-
-    def _prepare(self) -> Prepared | None:
-        """Return the Node's side of the network; ``None``, and the reason is said, where it lacks.
-
-        The lease stays meanwhile, and says what was true last: the others keep their routes.
-        """
-        try:
-            return preparation.prepare(self._netlink, self._conf, self._settings.choices)
-        except PodnetError as exc:
-            reason = str(exc).replace("\n  ", ": ")
-            self._status.trouble(f"{reason}; lease and data path stay", self._log)
-            return None
-
-    def _converges(self, outcome: node.Outcome) -> bool:
-        """Take note of the peers that there is no route to; tell whether to wait for one."""
-        waiting = outcome.waiting
-        self._is_converging = bool(waiting) and self._written is None
-        if self._is_converging and time.monotonic() < self._patience:
-            reason = f"{len(waiting)} peers are waited for: {waiting[0].reason}"
-            self._status.trouble(reason, self._log)
-            return True
-        skipped = [*outcome.skipped, *waiting]
-        self._status.gauge("skipped_peers", len(skipped))
-        for one in skipped[:_TOLD] if skipped != self._skipped else ():
-            self._log.complain("skipped a peer", lease=one.lease, reason=one.reason)
-        self._skipped = skipped
-        return False
-
-    def _report(self, outcome: node.Outcome, peers: int) -> None:
-        status = self._status
-        status.count("entries_set_total", len(outcome.change.put))
-        status.count("entries_removed_total", len(outcome.change.remove))
-        status.count("entries_refused_total", len(outcome.refused))
-        status.gauge("netlink_messages_total", self._netlink.messages)
-        status.gauge("peers", peers)
-        if outcome.change:
-            self._log.say("entries", peers=peers, change=outcome.change)
-        for refused in outcome.refused[:_TOLD]:
-            self._log.complain("the kernel refused", reason=refused)
-
-    def _write(self, prepared: Prepared) -> None:
-        """Write subnet.env, now that the peers are programmed."""
-        content = SubnetEnv.of(
-            self._conf,
-            self._hold.lease.subnets,
-            mtu=prepared.mtu,
-            ip_masq=self._settings.choices.ip_masq,
-        )
-        if content != self._written or not self._settings.subnet_file.exists():
-            subnet_env.write(self._settings.subnet_file, content)
-            self._written = content
-            self._status.count("subnet_file_writes_total")
-            self._log.say("subnet.env", path=self._settings.subnet_file, mtu=content.mtu)
 
 
 def _gathered(events: SimpleQueue[Event], patience: float) -> list[Event]:
