@@ -32,14 +32,16 @@ def hollow(tmp_path: Path) -> Path:
     return path
 
 
-def conformance(*arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
+def conformance(
+    *arguments: object, status: int = 0, path: str = os.environ["PATH"]
+) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [str(PODNET), "conformance", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        env={"PATH": path, "HOME": "/nonexistent"},
     )
     said = f"{arguments}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, said
@@ -179,6 +181,22 @@ def test_what_the_system_lacks_is_said_and_is_no_finding(hollow: Path, tmp_path:
     done = conformance(hollow, "--config", needs, "--case", "result-mac", "-o", "wide", status=7)
     assert "skipped" in done.stdout
     assert "hollow was not tested: there is no program ovs-vsctl" in done.stderr
+
+
+@pytest.mark.root
+def test_a_node_that_cannot_be_prepared_is_said_and_is_no_success(
+    hollow: Path, tmp_path: Path
+) -> None:
+    prepare = ["background: {plugin} daemon", "wait: /run/socket"]
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"prepare": prepare}))
+    done = conformance(hollow, "--config", tmp_path / "p.yaml", "--case", "del-twice", status=7)
+    assert f"hollow was not tested: `{hollow} daemon` ended" in done.stderr
+
+
+@pytest.mark.root
+def test_dhcp_without_a_server_is_not_tested_and_not_passed(tmp_path: Path) -> None:
+    done = conformance("dhcp", "--case", "add-succeeds", status=7, path=str(tmp_path))
+    assert "dhcp was not tested: there is no program dnsmasq" in done.stderr
 
 
 @pytest.mark.root

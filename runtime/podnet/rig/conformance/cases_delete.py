@@ -8,7 +8,7 @@ from podnet.rig.conformance import kernel_view
 from podnet.rig.conformance.case import Level, case
 from podnet.rig.conformance.scene import Inapplicable
 from podnet.rig.conformance.subject import Kind
-from podnet.rig.conformance.trial import Trial, holds, succeeded
+from podnet.rig.conformance.trial import Trial, holds, prepare, succeeded
 from podnet.rig.picture import Picture
 
 _DEL = "2 DEL"
@@ -430,7 +430,8 @@ def del_survives_a_reboot(trial: Trial) -> None:
     pod = trial.pod()
     trial.added(pod)
     trial.cni.remove(pod)
-    trial.scene.reboot(trial.subject.parameters.prepare)
+    trial.scene.reboot()
+    prepare(trial)
     trial.deleted(pod)
 
 
@@ -445,6 +446,7 @@ def del_after_a_reboot_frees(trial: Trial) -> None:
     pod = trial.pod()
     trial.added(pod)
     trial.cni.remove(pod)
-    trial.scene.reboot(trial.subject.parameters.prepare)
+    trial.scene.reboot()
+    prepare(trial)
     trial.deleted(pod)
     succeeded(trial.add(trial.pod()), "ADD after the reboot")

@@ -397,15 +397,7 @@ def add_gives_each_its_own(trial: Trial) -> None:
 )
 def add_twice_in_one_container(trial: Trial) -> None:
     first = trial.pod()
-    if trial.subject.parameters.single:
-        raise Inapplicable("there can be one attachment at a time")
-    second = type(first)(
-        container_id=first.container_id,
-        ifname="net1",
-        netns=first.netns,
-        args=first.args,
-        capability_args=first.capability_args,
-    )
+    second = trial.pod(ifname="net1", beside=first)
     trial.added(first)
     before = trial.scene.picture()
     trial.added(second)

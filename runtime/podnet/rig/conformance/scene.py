@@ -5,9 +5,14 @@ Knows what is there and what was, and says so by raising; knows nothing of plugi
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
 from podnet.kernel import namespaces, programs
+from podnet.kernel.background import Background
 from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.rig import picture
@@ -16,12 +21,15 @@ from podnet.rig.conformance import kernel_view
 from podnet.rig.conformance.kernel_view import Seen
 from podnet.rig.picture import NODE, Picture
 
-_POD = "pod:"
+_POD, _BACKGROUND, _WAIT = "pod:", "background:", "wait:"
 # The kernel takes a moment to clear a link away, and to tell a bridge that it lost its carrier.
 _PATIENCE, _PAUSE = 2.0, 0.02
 _SHOWN = 4
+# A daemon in Python, on a machine that has much else to do.
+_LONGEST_START = 10.0
 # What becomes of a link without a queue when it is given one (net/sched/sch_api.c).
 _BY_THE_KERNEL = {"txqlen": (None, 1000)}
+T = TypeVar("T")
 
 
 class Violation(Exception):  # noqa: N818  a finding about a plugin, not an error of ours
@@ -33,7 +41,7 @@ class Inapplicable(Exception):  # noqa: N818  likewise
 
 
 class Scene:
-    """One Node.
+    """One Node, and what was started on it in the background; leaving it ends that.
 
     Attributes:
         node: The Node.
@@ -41,6 +49,22 @@ class Scene:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self._background = list[Background]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        while self._background:
+            self._background.pop().end()
 
     def look(self, netns: str = "") -> Seen:
         """Return what is in a network namespace, the Node's own by default."""
@@ -57,6 +81,9 @@ class Scene:
     def command(self, line: str, pod: Attachment | None = None) -> None:
         """Run a command on the Node, or inside *pod* when it begins with ``pod:``.
 
+        After ``background:`` nobody waits for it, and it ends with the Node; after ``wait:`` there
+        is no command, but the path of a file that such a program makes.
+
         Raises:
             Inapplicable: It fails: the kernel or the system lacks something.
         """
@@ -65,15 +92,36 @@ class Scene:
             line, inside = line.removeprefix(_POD), pod.netns
         if pod is not None:
             line = line.replace("{netns}", pod.netns).replace("{ifname}", pod.ifname)
-        done = self.node.run(_command, shlex.split(line), inside)
+        if line.startswith(_WAIT):
+            self._wait(Path(line.removeprefix(_WAIT).strip()))
+            return
+        if line.startswith(_BACKGROUND):
+            words = shlex.split(line.removeprefix(_BACKGROUND))
+            self._background.append(self.node.run(_inside, inside, Background, words))
+            return
+        done = self.node.run(_inside, inside, _command, shlex.split(line))
         if done.status:
             raise Inapplicable(f"`{line.strip()}` failed: {done.stderr.strip()}")
 
-    def reboot(self, prepare: Iterable[str]) -> None:
-        """Lose what a reboot loses: links, rules, and all of /run; then prepare the Node again."""
+    def _wait(self, path: Path) -> None:
+        """Wait until a file is there.
+
+        Raises:
+            Inapplicable: What was started has ended, or does not make it in time.
+        """
+        deadline = time.monotonic() + _LONGEST_START
+        while not self.node.run(path.exists):
+            for one in self._background:
+                if one.has_ended():
+                    raise Inapplicable(f"`{' '.join(one.command)}` ended: {one.said().strip()}")
+            if time.monotonic() > deadline:
+                raise Inapplicable(f"nobody makes {path}")
+            time.sleep(_PAUSE / 4)
+
+    def reboot(self) -> None:
+        """Lose what a reboot loses: what runs in the background, links, rules, and all of /run."""
+        self._end()
         self.node.run(kernel_view.reboot)
-        for line in prepare:
-            self.command(line)
 
     def nothing_since(self, before: Picture, what: str, *, settings: bool = True) -> None:
         """Hold that nothing has been made since *before* that is still there.
@@ -133,11 +181,13 @@ def _of_pod(where: str) -> str:
     return "" if where == NODE else f" in {where}"
 
 
-def _command(words: list[str], netns: str) -> programs.Done:
+def _inside(netns: str, function: Callable[[list[str]], T], words: list[str]) -> T:
+    with namespaces.entered(netns) if netns else nullcontext():
+        return function(words)
+
+
+def _command(words: list[str]) -> programs.Done:
     try:
-        if not netns:
-            return programs.run(*words)
-        with namespaces.entered(netns):
-            return programs.run(*words)
+        return programs.run(*words)
     except FileNotFoundError:
         return programs.Done(127, "", f"there is no program {words[0]}")

@@ -20,9 +20,9 @@ from podnet.node import Node
 from podnet.plugin_host import PluginHost
 from podnet.rig import features
 from podnet.rig.conformance.case import Case, Level
-from podnet.rig.conformance.scene import Inapplicable, Violation
+from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
 from podnet.rig.conformance.subject import Subject
-from podnet.rig.conformance.trial import Trial
+from podnet.rig.conformance.trial import Trial, prepare
 
 #: What is asked of a plugin that does not say what it speaks.
 _PRESUMED = ("1.0.0",)
@@ -103,8 +103,8 @@ def spoken(subject: Subject) -> tuple[str, ...]:
     Raises:
         UsageError: There is no such plugin.
     """
-    with Node.in_memory("versions") as node:
-        trial = Trial(subject, versions.LATEST, node)
+    with Node.in_memory("versions") as node, Scene(node) as scene:
+        trial = Trial(subject, versions.LATEST, scene)
         try:
             said = trial.cni.version().versions.supported
         except PluginError:
@@ -113,10 +113,19 @@ def spoken(subject: Subject) -> tuple[str, ...]:
 
 
 def lacking(subject: Subject) -> str:
-    """Return what this kernel or system lacks for a plugin to work at all, or ""."""
-    with Node.in_memory("features") as node:
+    """Return what this kernel or system lacks for a plugin to work at all, or "".
+
+    A Node that cannot be prepared lacks something, too: no case could be asked there.
+    """
+    with Node.in_memory("features") as node, Scene(node) as scene:
         found = (features.lacking(node, name) for name in subject.parameters.requires)
-        return next(filter(None, found), "")
+        if lacks := next(filter(None, found), ""):
+            return lacks
+        try:
+            prepare(Trial(subject, versions.LATEST, scene))
+        except Inapplicable as exc:
+            return str(exc)
+    return ""
 
 
 def planned(
@@ -182,8 +191,8 @@ def run_one(plan: Plan, host: PluginHost | None = None) -> Finding:
         return Finding(plan=plan, verdict=Verdict.SKIPPED, message=plan.skip)
     started = time.monotonic()
     calls: list[dict[str, object]] = []
-    with Node.in_memory("conformance") as node:
-        verdict, message = _judged(plan, node, host, calls)
+    with Node.in_memory("conformance") as node, Scene(node) as scene:
+        verdict, message = _judged(plan, scene, host, calls)
     return Finding(
         plan=plan,
         verdict=verdict,
@@ -194,11 +203,12 @@ def run_one(plan: Plan, host: PluginHost | None = None) -> Finding:
 
 
 def _judged(
-    plan: Plan, node: Node, host: PluginHost | None, calls: list[dict[str, object]]
+    plan: Plan, scene: Scene, host: PluginHost | None, calls: list[dict[str, object]]
 ) -> tuple[Verdict, str]:
     trial: Trial | None = None
     try:
-        trial = Trial(plan.subject, plan.cni_version, node, host)
+        trial = Trial(plan.subject, plan.cni_version, scene, host)
+        prepare(trial)
         plan.case.body(trial)
     except Violation as exc:
         return Verdict.FAILED, str(exc)

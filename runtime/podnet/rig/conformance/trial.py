@@ -4,6 +4,7 @@ Calls are made through :class:`podnet.rig.caller.Caller`; the plugins before the
 are ADDed when a pod is made, and are never what is judged.  Says what is wrong by raising.
 """
 
+import shlex
 from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import replace
@@ -11,16 +12,16 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from podnet.answer import PluginError
+from podnet.cni import versions
 from podnet.cni.errors import CniError
 from podnet.cni.result import Result
 from podnet.cni.wire import Fields
 from podnet.execute import ProcessExecutor
-from podnet.node import Node
 from podnet.plan import Attachment
 from podnet.plugin_host import PluginHost
 from podnet.rig.caller import AS_A_RUNTIME, Answer, Caller, Twist, without_cni
 from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
-from podnet.rig.conformance.subject import Subject, Variant
+from podnet.rig.conformance.subject import Kind, Subject, Variant
 
 #: Where stub plugins are put, in the Node's own /run.
 STUBS = Path("/run/podnet/rig")
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 class Trial:
-    """One case's Node, and all that it may do there.
+    """One case's Node, and all that it may do there, once it is prepared.
 
     Attributes:
         subject: The plugin under test.
@@ -45,21 +46,19 @@ class Trial:
     """
 
     def __init__(
-        self, subject: Subject, cni_version: str, node: Node, host: PluginHost | None = None
+        self, subject: Subject, cni_version: str, scene: Scene, host: PluginHost | None = None
     ) -> None:
         self.subject = subject
         self.cni_version = cni_version
-        self.node = node
-        self.scene = Scene(node)
+        self.node = scene.node
+        self.scene = scene
         self._host = host
         self.cni = Caller(
-            node=node,
+            node=scene.node,
             network=subject.of(cni_version),
             executor=self._executor((*subject.path, str(STUBS))),
         )
         self._base = self._base_of(subject)
-        for line in subject.parameters.prepare:
-            self.scene.command(line)
 
     def _executor(self, path: tuple[str, ...]) -> ProcessExecutor:
         return ProcessExecutor(
@@ -84,7 +83,8 @@ class Trial:
         return other
 
     def _base_of(self, subject: Subject) -> Caller | None:
-        network = subject.base(self.cni_version)
+        newest = subject.kind is Kind.IPAM  # nobody passes it what was made before
+        network = subject.base(versions.LATEST if newest else self.cni_version)
         if network is None:
             return None
         return Caller(node=self.node, network=network, executor=self._executor(subject.base_path))
@@ -93,30 +93,47 @@ class Trial:
         """Run *function* on the Node."""
         return self.node.run(function, *args, **kwargs)
 
-    def pod(self, name: str = "pod1", ifname: str = "") -> Attachment:
+    def pod(
+        self, name: str = "pod1", ifname: str = "", *, beside: Attachment | None = None
+    ) -> Attachment:
         """Make a pod, as far as the plugins before this one; return what is to be attached.
 
+        Args:
+            name: What it is called.
+            ifname: Its interface.
+            beside: No new pod, but a second interface of this one.
+
         Raises:
-            Inapplicable: A plugin before this one fails.
+            Inapplicable: A plugin before this one fails, or there can be no such attachment.
         """
-        if name not in {"pod0", "pod1"} and self.subject.parameters.single:
+        parameters = self.subject.parameters
+        if parameters.single and (beside or name not in {"pod0", "pod1"}):
             raise Inapplicable("there can be one attachment at a time")
-        pod = self.cni.pod(name, ifname=ifname or self.subject.ifname)
-        pod = replace(
-            pod,
-            args=tuple(self.subject.parameters.args.items()),
-            capability_args=self.subject.parameters.capabilities,
+        pod = (
+            replace(beside, ifname=ifname)
+            if beside
+            else self._made(name, ifname or parameters.ifname)
         )
-        for line in self.subject.parameters.inside:
-            self.scene.command(f"pod:{line}", pod)
         answer = self._base.add(pod) if self._base else None
         if answer is not None and answer.error is not None:
             raise Inapplicable(f"the plugins before it fail: {answer.error}")
         return pod
 
+    def _made(self, name: str, ifname: str) -> Attachment:
+        parameters = self.subject.parameters
+        pod = replace(
+            self.cni.pod(name, ifname=ifname),
+            args=tuple(parameters.args.items()),
+            capability_args=parameters.capabilities,
+        )
+        for line in parameters.inside:
+            self.scene.command(f"pod:{line}", pod)
+        return pod
+
     def previous(self, pod: Attachment) -> Result | None:
-        """Return what the plugins before this one made of *pod*."""
-        return self._base.result_of(pod) if self._base else None
+        """Return what the plugins before this one made of *pod*, where it would be told."""
+        told = self._base and self.subject.kind is not Kind.IPAM
+        return self._base.result_of(pod) if self._base and told else None
 
     def add(self, pod: Attachment, twist: Twist = AS_A_RUNTIME) -> Answer:
         """ADD, after the plugins before this one."""
@@ -156,6 +173,19 @@ class Trial:
         if self._base is not None:
             self._base.delete(pod)
         self.cni.remove(pod)
+
+
+def prepare(trial: Trial) -> None:
+    """Make what the plugin stands on, beside the plugins before it.
+
+    Commands are told where it is itself, since its daemon may be the same program.
+
+    Raises:
+        Inapplicable: A command fails.
+    """
+    binary = trial.cni.executor.find(trial.subject.plugin)
+    for line in trial.subject.parameters.prepare:
+        trial.scene.command(line.replace("{plugin}", shlex.quote(str(binary))))
 
 
 def succeeded(answer: Answer, what: str) -> None:
