@@ -1,5 +1,6 @@
 """The suite is tested itself: each case is failed by a plugin with one flaw, and passed without."""
 
+import shutil
 from collections.abc import Iterator
 from ipaddress import ip_interface
 from pathlib import Path
@@ -16,7 +17,7 @@ from podnet.plugin_host import PluginHost
 from podnet.rig.conformance import kernel_view, suite, wellknown
 from podnet.rig.conformance.case import Case
 from podnet.rig.conformance.cases import all_cases
-from podnet.rig.conformance.scene import Scene, Violation
+from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
 from podnet.rig.conformance.subject import Subject
 from podnet.rig.conformance.suite import Finding, Verdict
 
@@ -117,3 +118,30 @@ def test_what_happens_in_somebody_else_s_namespace_is_no_finding(
     node.run(kernel_view.add_address, "", "lo", ip_interface("192.0.2.1/32"))
     with pytest.raises(Violation, match=r"an address leaves address 192\.0\.2\.1/32 dev lo"):
         scene.nothing_since(before, "an address")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("plugin", ["flannel", "dhcp"])
+def test_a_plugin_that_needs_others_on_the_node_has_them(plugin: str, embedded: PluginHost) -> None:
+    if plugin == "dhcp" and not shutil.which("dnsmasq"):
+        pytest.skip("there is no dnsmasq: apt-get install dnsmasq-base")
+    found = tried(CASES["add-twice-in-one-container"], plugin, plugin, embedded)
+    assert found.verdict is Verdict.PASSED, found.message
+
+
+@pytest.mark.root
+def test_what_runs_in_the_background_ends_with_the_scene(node: Node) -> None:
+    with Scene(node) as scene:
+        scene.command("background: sh -c 'echo $$ >/run/it; exec sleep 60'")
+        scene.command("wait: /run/it")
+        pid = int(node.run(Path("/run/it").read_text))
+        assert Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.root
+def test_what_ends_in_the_background_is_not_waited_for(node: Node) -> None:
+    with Scene(node) as scene:
+        scene.command("background: sh -c 'echo no room >&2; exit 1'")
+        with pytest.raises(Inapplicable, match="ended: no room"):
+            scene.command("wait: /run/never")

@@ -152,10 +152,6 @@ def _plugin(
     if "/" in argument:
         path = search_path([str(file.absolute().parent)], path)
     parameters = given.get(file.name) or given.get("") or wellknown.of(file.name)
-    if parameters is None and file.name in wellknown.NOT_ALONE:
-        reason = wellknown.NOT_ALONE[file.name]
-        hint = "--config FILE, whose `prepare` makes it, says how"
-        raise MissingError(f"{file.name} cannot be tested by itself: {reason}", hint)
     if parameters is None:
         session.note(
             f"nothing is known of {file.name}: it is called with an empty configuration; "

@@ -46,11 +46,23 @@ _UPLINK = (
 )
 _WEB = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
 
-#: Well-known types that need more than a Node, and what.
-NOT_ALONE = {
-    "dhcp": "it needs a DHCP server, and its own daemon, on the Node",
-    "flannel": "it needs the subnet.env of a network manager on the Node",
-}
+# It stays who it is: without root there is nobody else.
+_SERVER = (
+    "background: dnsmasq --no-daemon --conf-file=/dev/null --port=0 --no-ping --log-facility=- "
+    "--dhcp-leasefile=/run/lan/leases --interface=up1 --dhcp-range=198.18.0.10,198.18.0.200,2m"
+)
+# What a network manager leases for a Node; a second lease, and one with a single address.
+_LEASE = (
+    r"FLANNEL_NETWORK=198.18.0.0/16\nFLANNEL_SUBNET=%s\n%sFLANNEL_MTU=1450\nFLANNEL_IPMASQ=%s\n"
+)
+_LEASE6 = r"FLANNEL_IPV6_NETWORK=2001:db8::/32\nFLANNEL_IPV6_SUBNET=2001:db8:18::1/64\n"
+
+
+def _leased(name: str, subnet: str = "198.18.0.1/24", more: str = "", masq: str = "true") -> str:
+    """Return the command that writes what a network manager would."""
+    return f"sh -c \"printf '{_LEASE % (subnet, more, masq)}' > /run/flannel/{name}.env\""
+
+
 _WELL_KNOWN: Mapping[str, Parameters] = {
     "bridge": Parameters(
         requires=("bridge",),
@@ -111,6 +123,62 @@ _WELL_KNOWN: Mapping[str, Parameters] = {
     "tap": Parameters(requires=("tun",), config={"ipam": _ipam()}, full=_FULL),
     "loopback": Parameters(
         kind=Kind.ADJUSTS, ifname="lo", distinct=False, inside=("ip link set lo down",)
+    ),
+    "flannel": Parameters(
+        requires=("bridge",),
+        config={
+            "delegate": {"bridge": "rig0", "isDefaultGateway": True},
+            "ipam": {"type": "host-local"},
+        },
+        prepare=(
+            *_NO_WAIT,
+            "mkdir -p /run/flannel",
+            _leased("subnet"),
+            _leased("dual", more=_LEASE6),
+            _leased("unmasked", masq="false"),
+            _leased("full", subnet="198.18.1.1/30"),
+        ),
+        inside=_NO_WAIT,
+        bad=({"delegate": {"name": "other"}}, {"delegate": {"type": 7}}, {"subnetFile": 7}),
+        full={"subnetFile": "/run/flannel/full.env"},
+        missing=("rm -r /run/flannel",),
+        drift={"another lease": ("sed -i s/198.18.0.1/198.18.9.1/ /run/flannel/subnet.env",)},
+        variants={
+            "both families": Variant(config={"subnetFile": "/run/flannel/dual.env"}),
+            "the plugin masquerades": Variant(config={"subnetFile": "/run/flannel/unmasked.env"}),
+            "another delegate": Variant(config={"delegate": {"type": "ptp"}}),
+            "routes of IPAM": Variant(config={"ipam": {"routes": [{"dst": "198.19.0.0/16"}]}}),
+        },
+    ),
+    "dhcp": Parameters(
+        kind=Kind.IPAM,
+        requires=("macvlan", "veth", "dnsmasq"),
+        config={"ipam": {"type": "dhcp"}},
+        # A bridge's port takes a moment before it passes anything on, and clients are patient.
+        before=({"type": "macvlan", "master": "up0"},),
+        prepare=(
+            *_UPLINK,
+            "ip address add 198.18.0.1/24 dev up1",
+            "mkdir -p /run/cni /run/lan",
+            _SERVER,
+            "background: {plugin} daemon -timeout 2s -resendmax 1s",
+            "wait: /run/cni/dhcp.sock",
+            "wait: /run/lan/leases",
+        ),
+        bad=({"ipam": {"type": "dhcp", "provide": [{"option": "no-such-option", "value": "x"}]}},),
+        missing=("ip link delete up0",),
+        drift={"its interface": ("pod: ip link delete {ifname}",)},
+        variants={
+            "more options": Variant(
+                config={
+                    "ipam": {
+                        "type": "dhcp",
+                        "provide": [{"option": "host-name", "value": "rig"}],
+                        "request": [{"option": "121"}],
+                    }
+                }
+            ),
+        },
     ),
     "host-local": Parameters(
         kind=Kind.IPAM,
