@@ -10,7 +10,7 @@ from pathlib import Path
 
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Result
-from podnet_plugins import dhcp_link, dhcp_protocol
+from podnet_plugins import dhcp_link, dhcp_protocol, room
 from podnet_plugins.dhcp_actions import Timing
 from podnet_plugins.dhcp_client import Client
 from podnet_plugins.dhcp_config import DhcpConfig
@@ -93,12 +93,18 @@ def _release(store: Store, record: Record) -> None:
 
 
 def status(call: Call) -> None:
-    """Say whether the daemon is there."""
+    """Say whether the daemon is there, and could write down a lease."""
     config = DhcpConfig.of(call)
     try:
         dhcp_protocol.ask(config.daemon_socket_path, {"method": "status"})
     except NoDaemonError as exc:
         raise CniError(exc.msg, exc.details, code=Code.NOT_AVAILABLE) from exc
+    leases = Store(Path(config.daemon_socket_path)).directory
+    try:
+        room.require(leases)
+    except OSError as exc:
+        message = f"dhcp: leases cannot be written in {leases}: {exc.strerror}"
+        raise CniError(message, code=Code.NOT_AVAILABLE) from exc
 
 
 PLUGIN = Plugin(

@@ -14,7 +14,7 @@ from podnet.cni.result import Result
 from podnet.cni.versions import Verb
 from podnet.kernel import links
 from podnet.kernel.netlink import Netlink
-from podnet_plugins import container, delegate, flannel_env, flannel_kept, flannel_lease
+from podnet_plugins import container, delegate, flannel_env, flannel_kept, flannel_lease, room
 from podnet_plugins.flannel_config import Delegated, FlannelConfig
 from podnet_plugins.flannel_env import SubnetEnvError
 from podnet_plugins.skel import Call, Plugin, log, run
@@ -74,7 +74,7 @@ def _own(call: Call, config: FlannelConfig) -> Delegated | None:
             f"{config.data_dir} has container {call.container_id} of network {kept.network}",
             "of two flannel networks each needs a dataDir of its own",
         )
-    return kept.told[call.ifname] if kept.holds(call.ifname) else None
+    return kept.before(call.ifname)
 
 
 def _take_back(
@@ -82,7 +82,7 @@ def _take_back(
 ) -> None:
     """Leave nothing of an ADD that failed, and what an earlier one made as it was."""
     if before is not None:
-        flannel_kept.keep(config.data_dir, call.container_id, call.ifname, before, [])
+        flannel_kept.keep(config.data_dir, call.container_id, call.ifname, before)
         return
     try:
         delegate.run(told.asked_by(call), Verb.DEL, told.type)
@@ -123,7 +123,7 @@ def gc(call: Call) -> None:
         if (one := flannel_kept.load(config.data_dir, container_id)).network == call.network
     }
     current = _current(call, config)
-    everything = [told for one in kept.values() for told in one.told.values()]
+    everything = [told for one in kept.values() for told in one.everything]
     everything = [*([current] if current else []), *everything]
     different = {one.stdin: one for told in everything for one in [told.of_network(call)]}
     failures = []
@@ -134,8 +134,12 @@ def gc(call: Call) -> None:
             failures.append(exc)
     if failures:
         raise CniError("; ".join(map(str, failures)), code=failures[0].code)
-    for container_id, ifname in flannel_kept.stale(kept, call.valid_attachments):
-        flannel_kept.forget(config.data_dir, container_id, ifname)
+    for container_id, one in kept.items():
+        valid = {
+            ifname for container, ifname in call.valid_attachments if container == container_id
+        }
+        for ifname in one.stale(valid):
+            flannel_kept.forget(config.data_dir, container_id, ifname)
 
 
 def status(call: Call) -> None:
@@ -145,6 +149,11 @@ def status(call: Call) -> None:
         env = flannel_env.load(config.subnet_file)
     except SubnetEnvError as exc:
         raise CniError(exc.msg, code=Code.NOT_AVAILABLE) from None
+    try:
+        room.require(config.data_dir)
+    except OSError as exc:
+        message = f"flannel's state cannot be written in {config.data_dir}: {exc.strerror}"
+        raise CniError(message, code=Code.NOT_AVAILABLE) from exc
     told = Delegated.of(call, config, env).of_network(call)
     flannel_lease.check_bridge(told, env.subnets)
     delegate.run_if_known(told.asked_by(call), Verb.STATUS, told.type)

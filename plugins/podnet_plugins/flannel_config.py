@@ -91,15 +91,7 @@ class Delegated:
         Raises:
             CniError: It is not that.
         """
-        return cls.read(Fields.of(wire.loads(content)))
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Delegated":
-        """Take an object for one.
-
-        Raises:
-            CniError: It is not.
-        """
+        fields = Fields.of(wire.loads(content))
         if not (fields.text("type") and fields.text("name")):
             raise InvalidConfigError("it has no type or no name")
         return cls(fields.values)

@@ -1,29 +1,27 @@
 """What the delegates of a container's interfaces were told, kept until the DEL of each has succeeded.
 
-``<dataDir>/<container ID>`` is flannel's: what the interface that came last was told.  It stays
-until the last interface goes, so that either implementation deletes what the other added.
-``<dataDir>/.podnet/<container ID>`` is ours: an object of the same by interface name.  An interface
-that flannel added, or we when we wrote no such object, has no name there.
+``<dataDir>/<container ID>`` is flannel's: what one of the interfaces was told, the last one if it
+is still there.  It stays until the last of them goes, so that either implementation deletes what
+the other added.  ``<dataDir>/.podnet/<container ID>:<ifname>`` is ours, one for each interface;
+without ifname it is for one that flannel added and that could be any of several.
 
 Ours is written first and removed last: what a kill in between leaves has the interface's name, and
-whoever comes next works with it.  Whoever writes holds a lock on the directory, and none while a
-delegate runs.
+whoever comes next works with it.  To forget needs no room on the disk.  Whoever writes holds a
+lock on the directory, and none while a delegate runs.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
 
-from podnet.cni import wire
+from podnet.cni import names
 from podnet.cni.errors import CniError
-from podnet.cni.wire import Fields
 from podnet_plugins import flannel_state
 from podnet_plugins.flannel_config import Delegated
 from podnet_plugins.skel import log
 
 UNNAMED = ""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,65 +31,65 @@ class Kept:
     Attributes:
         content: Flannel's file, or ``None``.
         last: What that says, if it can be read.
-        told: By interface name, in the order in which they came.
+        ifnames: The interfaces that there are files of ours for.
+        told: What theirs were told, as far as it can be read.
     """
 
     content: bytes | None = None
     last: Delegated | None = None
+    ifnames: tuple[str, ...] = ()
     told: Mapping[str, Delegated] = field(default_factory=dict)
 
     @property
+    def everything(self) -> list[Delegated]:
+        """Everything that any of the delegates was told."""
+        return [*self.told.values(), *([self.last] if self.last else [])]
+
+    @property
     def network(self) -> str:
-        """The network that all of its interfaces are of, or ""."""
-        known = [*self.told.values(), *([self.last] if self.last else [])]
+        """The network that all of the interfaces are of, or ""."""
+        known = self.everything
         return known[0].network if known else ""
 
     def of(self, ifname: str) -> Delegated | None:
         """Return what an interface was told; of one that has no name here, the best guess."""
         return self.told.get(ifname) or self.told.get(UNNAMED) or self.last
 
-    def holds(self, ifname: str) -> bool:
-        """Tell whether an interface is certainly there; what flannel has deleted is not."""
-        return self.content is not None and ifname in self.told
+    def before(self, ifname: str) -> Delegated | None:
+        """Return what an earlier ADD of an interface was told, unless flannel has deleted it."""
+        return self.told.get(ifname) if self.content is not None else None
 
-    def having(self, ifname: str, told: Delegated) -> dict[str, Delegated]:
-        """Return what was told with one more interface, which comes last."""
-        return {name: one for name, one in self.told.items() if name != ifname} | {ifname: told}
+    def name_of_theirs(self, others: Sequence[str]) -> str | None:
+        """Return the interface that flannel added, where there is a file of its alone.
 
-    def without(self, ifname: str) -> dict[str, Delegated]:
-        """Return what was told without an interface; one that has no name here is the unnamed."""
-        gone = ifname if ifname in self.told else UNNAMED
-        return {name: one for name, one in self.told.items() if name != gone}
+        Args:
+            others: The container's interfaces, without the one that comes now.
 
-    def named(self, others: list[str]) -> "Kept":
-        """Return it with the name of the unnamed interface, if the container has just one that it can be."""
-        free = [name for name in others if name not in self.told]
-        if UNNAMED not in self.told or len(free) != 1:
-            return self
-        told = {name or free[0]: one for name, one in self.told.items()}
-        return Kept(content=self.content, last=self.last, told=told)
+        Returns:
+            Its name, "" when it could be any of several; ``None``, when there is none.
+        """
+        if self.ifnames or self.last is None or not others:
+            return None
+        return others[0] if len(others) == 1 else UNNAMED
 
+    def stale(self, valid: Collection[str]) -> list[str]:
+        """Return the interfaces that are none of the container's that are *valid*.
 
-def stale(kept: Mapping[str, Kept], valid: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the interfaces of *kept* that are no valid attachment, as (container ID, ifname).
-
-    The unnamed is one of those that are, as long as one of them has no entry of its own.
-    """
-    found = []
-    for container_id, one in kept.items():
-        names = {ifname for container, ifname in valid if container == container_id}
-        unnamed = {UNNAMED} if names - one.told.keys() else set()
-        found += [(container_id, name) for name in one.told if name not in names | unnamed]
-    return found
+        The unnamed is one of those that are, as long as one of them has no file of its own.
+        """
+        unnamed = set(valid) - set(self.ifnames)
+        listed = self.ifnames or ((UNNAMED,) if self.last else ())
+        return [name for name in listed if not (name in valid or (name == UNNAMED and unnamed))]
 
 
 def containers(data_dir: str) -> list[str]:
     """Return the containers that something is kept for.
 
     Raises:
-        CniError: The directory cannot be read.
+        CniError: A directory cannot be read.
     """
-    return sorted({*flannel_state.containers(data_dir), *flannel_state.containers(_ours(data_dir))})
+    found = [*flannel_state.names(Path(data_dir)), *flannel_state.names(_ours(data_dir))]
+    return sorted(filter(names.is_identifier, {name.partition(":")[0] for name in found}))
 
 
 def load(data_dir: str, container_id: str) -> Kept:
@@ -100,14 +98,24 @@ def load(data_dir: str, container_id: str) -> Kept:
     Raises:
         CniError: It cannot be read.
     """
-    content = flannel_state.read(data_dir, container_id)
-    last = _read(content, Delegated.from_bytes, f"{data_dir}/{container_id}")
-    ours = _ours(data_dir)
-    told = _read(flannel_state.read(ours, container_id), _by_name, f"{ours}/{container_id}")
-    return Kept(content=content, last=last, told=told or ({UNNAMED: last} if last else {}))
+    theirs = Path(data_dir, container_id)
+    content = flannel_state.read(theirs)
+    begins = f"{container_id}:"
+    listed = flannel_state.names(_ours(data_dir))
+    ifnames = tuple(name.removeprefix(begins) for name in listed if name.startswith(begins))
+    found = {name: _file(data_dir, container_id, name) for name in ifnames}
+    read = {name: _parsed(flannel_state.read(path), path) for name, path in found.items()}
+    return Kept(
+        content=content,
+        last=_parsed(content, theirs),
+        ifnames=ifnames,
+        told={name: told for name, told in read.items() if told},
+    )
 
 
-def keep(data_dir: str, container_id: str, ifname: str, told: Delegated, others: list[str]) -> None:
+def keep(
+    data_dir: str, container_id: str, ifname: str, told: Delegated, others: Sequence[str] = ()
+) -> None:
     """Keep what an interface is told.
 
     Args:
@@ -115,59 +123,58 @@ def keep(data_dir: str, container_id: str, ifname: str, told: Delegated, others:
         container_id: The container.
         ifname: Its interface.
         told: What the delegate is told.
-        others: The other interfaces of the container, as far as they are known.
+        others: The container's other interfaces: one of them may be flannel's.
 
     Raises:
         CniError: It cannot be written; then nothing has changed.
     """
-    flannel_state.make(data_dir)
-    with flannel_state.locked(data_dir):
-        kept = load(data_dir, container_id)
-        try:
-            _save(data_dir, container_id, kept.named(others).having(ifname, told))
-        except CniError:
-            with suppress(CniError):  # the disk's trouble is what to tell
-                _save(data_dir, container_id, kept.told)
-            raise
+    flannel_state.make(Path(data_dir))
+    with flannel_state.locked(Path(data_dir)):
+        kept, contents = load(data_dir, container_id), dict[Path, bytes]()
+        name = kept.name_of_theirs(others)
+        if kept.last and name is not None:
+            contents[_file(data_dir, container_id, name)] = kept.last.stdin
+        contents[_file(data_dir, container_id, ifname)] = told.stdin
+        contents[Path(data_dir, container_id)] = told.stdin
+        flannel_state.save(contents)
 
 
 def forget(data_dir: str, container_id: str, ifname: str) -> None:
-    """Keep nothing for an interface any more, not even a draft that a crash left.
+    """Keep nothing for an interface any more; the unnamed goes with one that has no file.
 
     Raises:
-        CniError: A file cannot be written or removed.
+        CniError: A file cannot be removed.
     """
-    if not flannel_state.is_made(data_dir):
+    if not Path(data_dir).is_dir():
         return
-    with flannel_state.locked(data_dir):
-        _save(data_dir, container_id, load(data_dir, container_id).without(ifname))
+    with flannel_state.locked(Path(data_dir)):
+        kept = load(data_dir, container_id)
+        gone = ifname if ifname in kept.ifnames else UNNAMED
+        left = [name for name in kept.ifnames if name != gone]
+        if not left:
+            flannel_state.remove(Path(data_dir, container_id))
+        for name in {gone, ifname}:
+            flannel_state.remove(_file(data_dir, container_id, name))
+        theirs = [kept.told[name].stdin for name in left if name in kept.told]
+        if theirs and kept.content not in theirs:
+            with suppress(CniError):  # on a full disk flannel would tell its delegate as before
+                flannel_state.save({Path(data_dir, container_id): theirs[0]})
 
 
-def _ours(data_dir: str) -> str:
+def _ours(data_dir: str) -> Path:
     """No container is called that: an identifier does not begin with a dot."""
-    return f"{data_dir}/.podnet"
+    return Path(data_dir, ".podnet")
 
 
-def _read(content: bytes | None, parse: Callable[[bytes], T], path: str) -> T | None:
+def _file(data_dir: str, container_id: str, ifname: str) -> Path:
+    """Neither of the two may contain a colon."""
+    return _ours(data_dir) / f"{container_id}:{ifname}"
+
+
+def _parsed(content: bytes | None, path: Path) -> Delegated | None:
     """Return what a file says; a crash or a full disk can leave an empty one of others'."""
     try:
-        return None if content is None else parse(content)
+        return None if content is None else Delegated.from_bytes(content)
     except CniError as exc:
         log(f"flannel: the state {path} is broken: {exc}")
         return None
-
-
-def _by_name(content: bytes) -> dict[str, Delegated]:
-    fields = Fields.of(wire.loads(content))
-    return {name: Delegated.read(Fields.of(one)) for name, one in fields.values.items()}
-
-
-def _save(data_dir: str, container_id: str, told: Mapping[str, Delegated]) -> None:
-    ours = _ours(data_dir)
-    if not told:
-        flannel_state.remove(data_dir, container_id)
-        flannel_state.remove(ours, container_id)
-        return
-    by_name = {ifname: one.values for ifname, one in told.items()}
-    flannel_state.save(ours, container_id, wire.dumps(by_name).encode())
-    flannel_state.save(data_dir, container_id, list(told.values())[-1].stdin)

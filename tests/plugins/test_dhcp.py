@@ -443,6 +443,10 @@ def test_status_says_whether_the_daemon_is_there(lan):
 
     daemon = lan.daemon()
     assert host.call("STATUS", _config()).result == {}
+    host.sh(f"mount -t tmpfs -o ro none {STATE}")
+    read_only = f"dhcp: leases cannot be written in {STATE}: Read-only file system"
+    assert host.call("STATUS", ALONE).refusal == (50, read_only)
+    host.sh(f"umount {STATE}")
     daemon.kill()
     daemon.wait()
     assert host.call("STATUS", ALONE).refusal[0] == 50

@@ -41,8 +41,9 @@ def _lease(host: Any, text: str = V4 + REST) -> None:
 def _state(host: Any, directory: str = DATA) -> dict[str, str]:
     """Flannel's files, hidden ones too, with their contents; ours where flannel's is not."""
     listed = host.sh(f"find {directory} -type f -printf '%P\\n' 2>/dev/null || true").split()
+    ours = (name.partition(":")[0].removeprefix(".podnet/") for name in listed)
     there = [
-        name for name in listed if name.removeprefix(".podnet/") not in listed or "/" not in name
+        name for name, own in zip(listed, ours, strict=True) if own == name or own not in listed
     ]
     return {name: host.sh(f"cat {directory}/{name}") for name in there}
 
@@ -217,7 +218,7 @@ def test_each_interface_of_a_container_is_deleted_as_it_was_added(host):
     results = [host.call("ADD", FLANNEL).result, host.call("ADD", second, ifname="eth1").result]
     kept = _state(host)["c1"]
     assert json.loads(kept)["bridge"] == "b2"
-    assert host.sh(f"stat -c %a {DATA}/.podnet {DATA}/.podnet/c1") == "700\n600\n"
+    assert host.sh(f"stat -c %a {DATA}/.podnet {DATA}/.podnet/c1:eth0") == "700\n600\n"
     assert host.call("CHECK", FLANNEL | {"prevResult": results[0]}).status == 0
 
     for _ in range(2):
@@ -320,6 +321,9 @@ def test_a_lease_that_is_not_there_yet(host):
     _lease(host)
     assert host.call("STATUS", FLANNEL).status == 0
     assert host.call("ADD", FLANNEL).status == 0
+    host.sh(f"mount -t tmpfs -o ro none {DATA}")
+    said = f"flannel's state cannot be written in {DATA}: Read-only file system"
+    assert host.call("STATUS", FLANNEL).refusal == (50, said)
 
 
 def test_a_configuration_that_cannot_be_is_refused_before_anything_is_kept(host):
@@ -407,7 +411,7 @@ def test_a_second_add_fails_and_takes_nothing_from_the_first(host):
 def test_a_broken_state_is_said_and_replaced_by_what_the_delegate_would_be_told_now(host, content):
     _lease(host)
     assert host.call("ADD", FLANNEL).status == 0
-    host.sh(f"printf %s '{content}' > {DATA}/c1; touch {DATA}/.c1.draft; rm {DATA}/.podnet/c1")
+    host.sh(f"printf %s '{content}' > {DATA}/c1; touch {DATA}/.c1.draft; rm {DATA}/.podnet/c1:*")
 
     done = host.call("DEL", FLANNEL)
 
