@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podnet.kernel import libc
@@ -35,7 +35,11 @@ def fill(directory: Path) -> None:
     with _held(directory) as below:
         options = f"mode=755,size={max(_PAGE, occupied(below))}"
         libc.mount("podnet", str(directory), "tmpfs", libc.MS_NODEV, options)
-        shutil.copytree(below, directory, symlinks=True, dirs_exist_ok=True)
+        _copy(below, directory)
+        for socket in filter(Path.is_socket, below.rglob("*")):
+            shown = directory / socket.relative_to(below)
+            shown.touch()
+            libc.mount(str(socket), str(shown), flags=libc.MS_BIND)
     fill_up(directory)
 
 
@@ -50,10 +54,29 @@ def empty(directory: Path) -> None:
     """Undo :func:`fill`; what was made of the files meanwhile is what they are."""
     with _held(directory) as full:
         uncover(directory)
-        for old in directory.iterdir():
-            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-        ignore = shutil.ignore_patterns(_FILLER)
-        shutil.copytree(full, directory, symlinks=True, dirs_exist_ok=True, ignore=ignore)
+        _clear(directory)
+        _copy(full, directory)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy what is in a directory; sockets, at which somebody listens, stay where they are."""
+
+    def others(where: str, names: list[str]) -> list[str]:
+        same = (Path(where), target / Path(where).relative_to(source))
+        sockets = [name for name in names if any((one / name).is_socket() for one in same)]
+        return [_FILLER, *sockets]
+
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=others)
+
+
+def _clear(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            _clear(path)
+            with suppress(OSError):  # a socket is in it
+                path.rmdir()
+        elif not path.is_socket():
+            path.unlink()
 
 
 def state(directory: Path) -> str:
