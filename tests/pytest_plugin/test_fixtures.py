@@ -10,7 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from podnet.pytest_plugin.plugin import pytest_report_header
+from podnet import places
+from podnet.errors import UsageError
+from podnet.kernel import namespaces
+from podnet.pytest_plugin.plugin import hide_refusal, pytest_report_header
 
 SUITES = sorted(Path(__file__).with_name("suites").glob("suite_*.py"))
 NAMES = [
@@ -182,3 +185,15 @@ def test_a_library_that_hides_a_program_which_plugins_call_is_told_of(monkeypatc
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
 
     assert "nsenter in PATH is" in pytest_report_header()[0]
+
+
+def test_what_podnet_refuses_is_shown_where_the_author_asked_for_it():
+    def ask():
+        places.require_directories("--cni-bin-dir", ["/nowhere"])
+
+    with pytest.raises(UsageError) as refused:
+        namespaces.in_thread(ask)
+
+    hide_refusal(refused.value)
+
+    assert refused.traceback[-1].name == "ask"

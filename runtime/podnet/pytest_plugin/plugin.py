@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,8 @@ _NAMES = {"LOGNAME", "USER", "LNAME", "USERNAME"}
 #: Markers that are a fixture's business.
 _SEEN_TO_BY = {"podnet_requires": "podnet_requirements", "podnet_leakcheck": "leakcheck"}
 _CHECKED = {"podnet_requires", "podnet_versions", "podnet_fault", "podnet_leakcheck"}
+#: Where the reasons of podnet's refusals are, on the way to them threads.
+_INNER = (Path(__file__).parent.parent, Path(threading.__file__).with_name("concurrent"))
 #: Without one of these nothing goes wrong by a marker.
 _CALLERS = {"cni", "podnet_faults"}
 #: Every fixture that needs a Node has this one among those it is made of.
@@ -184,6 +187,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell of a test what its plugins were asked and said; keep what it left, if that is asked for."""
+    if call.excinfo is not None and not item.config.getoption("fulltrace"):
+        hide_refusal(call.excinfo.value)
     report = yield
     failed = report.failed and call.excinfo is not None
     explained = report.when == "call" and item.config.getoption("podnet_explain")
@@ -192,6 +197,21 @@ def pytest_runtest_makereport(
 
         report.sections.extend(failures.sections(item, report, failed=failed))
     return report
+
+
+def hide_refusal(error: BaseException) -> None:
+    """Cut off how podnet came to refuse something: its sentence is for people, the way there is not."""
+    from podnet.cni.errors import CniError
+
+    entry = error.__traceback__ if isinstance(error, PodnetError | CniError) else None
+    told = None
+    while entry is not None:
+        path = Path(entry.tb_frame.f_code.co_filename)
+        if not any(path.is_relative_to(inner) for inner in _INNER):
+            told = entry
+        entry = entry.tb_next
+    if told is not None:
+        told.tb_next = None
 
 
 class Teller:
