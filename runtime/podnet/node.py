@@ -5,18 +5,16 @@ namespace, and processes that a thread starts inherit them.  So a Node needs no 
 ``node.run(function)`` runs the function on a thread that is inside, and the same code
 serves the host and any Node.
 
-A Node in memory lives as long as the object (a killed process leaves nothing); a named
-one is pinned below the run directory and keeps its /var/lib and /etc/cni on disk.
+A Node in memory lives as long as the object (a killed process leaves nothing); one that
+lasts is :mod:`podnet.nodes`'.
 """
 
 import os
-import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
@@ -27,7 +25,6 @@ from podnet.kernel import namespaces, worlds
 _THREADS = 16
 _LONGEST_NAME = 63  # a hostname, RFC 1123
 _PATIENCE = 2.0
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -58,7 +55,7 @@ class Node:
         Raises:
             MissingError: No privilege.
         """
-        _check(name)
+        check_name(name)
         return cls(name, worlds.create(name))
 
     @classmethod
@@ -75,8 +72,8 @@ class Node:
         Raises:
             MissingError: No privilege.
         """
-        _check(name)
-        return cls(name, worlds.create(name, _kept(disk)))
+        check_name(name)
+        return cls(name, worlds.create(name, kept_below(disk)))
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
@@ -123,7 +120,7 @@ class Node:
         """
         uts = os.fstat(self._descriptors["uts"])
         self._pool.shutdown()
-        _end_processes(self.name, [(uts.st_dev, uts.st_ino)])
+        end_processes(self.name, [(uts.st_dev, uts.st_ino)])
         self.close()
 
     def close(self) -> None:
@@ -137,113 +134,12 @@ class Node:
         self._descriptors = {}
 
 
-class Nodes:
-    """The named Nodes of this machine.
+def kept_below(disk: Path) -> worlds.Kept:
+    """Make a disk's directories, and return which a Node has of them.
 
-    Attributes:
-        pins: Where their namespaces are pinned (below the run directory).
-        disks: Where their directories are kept (below the state directory).
+    Raises:
+        MissingError: No privilege.
     """
-
-    def __init__(self, pins: Path, disks: Path) -> None:
-        self.pins = pins
-        self.disks = disks
-
-    def names(self) -> list[str]:
-        """Return the names of all Nodes."""
-        return sorted(p.name for p in self.pins.iterdir()) if self.pins.is_dir() else []
-
-    def create(self, name: str) -> Node:
-        """Make a Node that lasts until it is deleted.
-
-        Raises:
-            UsageError: The name is taken, or no hostname.
-            MissingError: No privilege.
-        """
-        _check(name)
-        directory = self.pins / name
-        with namespaces.needing_privilege("make a Node"):
-            try:
-                _make_directory(directory)
-            except FileExistsError:
-                raise UsageError(
-                    f"there is a Node {name} already", f"podnet node delete {name}"
-                ) from None
-        try:
-            descriptors = worlds.create_pinned(name, self._disk(name), directory)
-        except BaseException:
-            worlds.unpin(directory)
-            shutil.rmtree(self.disks / name, ignore_errors=True)
-            raise
-        return Node(name, descriptors)
-
-    def open(self, name: str) -> Node:
-        """Return an existing Node.
-
-        Raises:
-            UsageError: There is none of that name.
-        """
-        _check(name)
-        directory = self.pins / name
-        if not namespaces.is_namespace(str(directory / "mnt")):
-            there = ", ".join(self.names()) or "none"
-            raise UsageError(
-                f"there is no Node {name}", f"there are: {there}; podnet node create {name}"
-            )
-        with namespaces.needing_privilege("enter a Node"):
-            return Node(
-                name, {kind: os.open(directory / kind, os.O_RDONLY) for kind in worlds.KINDS}
-            )
-
-    def delete(self, *names: str) -> None:
-        """End everything that runs in some Nodes and remove them with all they hold.
-
-        Raises:
-            UsageError: There is none of that name.
-            PodnetError: A process in one cannot be ended.
-        """
-        self._stop(names)
-        for name in names:
-            worlds.unpin(self.pins / name)
-            if (self.disks / name).exists():
-                shutil.rmtree(self.disks / name)
-        for parent in (self.pins, self.disks):
-            with suppress(OSError):  # other Nodes are in it
-                parent.rmdir()
-
-    def reboot(self, name: str) -> Node:
-        """End everything that runs in a Node, and make it anew with what it has on disk.
-
-        Its network, its pods and its /run are gone; /var/lib and /etc/cni are as they were.
-
-        Raises:
-            UsageError: There is none of that name.
-            PodnetError: A process in it cannot be ended.
-        """
-        self._stop([name])
-        worlds.unpin(self.pins / name)
-        _make_directory(self.pins / name)
-        return Node(name, worlds.create_pinned(name, self._disk(name), self.pins / name))
-
-    def _stop(self, names: Sequence[str]) -> None:
-        """End everything that runs in some Nodes: one look at all processes for all of them."""
-        inside = list[tuple[int, int]]()
-        for name in names:
-            _check(name)
-            directory = self.pins / name
-            if not directory.is_dir():
-                raise UsageError(f"there is no Node {name}")
-            if _are_inside(name, directory / "uts"):
-                raise UsageError(f"Node {name} cannot be deleted from inside")
-            if namespaces.is_namespace(str(directory / "uts")):
-                inside.append(namespaces.identity(str(directory / "uts")))
-        _end_processes(", ".join(names), inside)
-
-    def _disk(self, name: str) -> worlds.Kept:
-        return _kept(self.disks / name)
-
-
-def _kept(disk: Path) -> worlds.Kept:
     kept = worlds.Kept(disk / "var-lib", disk / "etc-cni")
     with namespaces.needing_privilege("make a Node"):
         for directory in (kept.var_lib, kept.etc_cni):
@@ -256,21 +152,12 @@ def current() -> str:
     return socket.gethostname()
 
 
-def _make_directory(directory: Path) -> None:
-    while True:
-        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # the last Node was deleted just now
-            directory.mkdir(mode=0o700)
-            return
+def check_name(name: str) -> None:
+    """Check the name of a Node, which is its hostname.
 
-
-def _are_inside(name: str, pin: Path) -> bool:
-    if namespaces.is_namespace(str(pin)):
-        return namespaces.identity(str(pin)) == namespaces.identity("/proc/thread-self/ns/uts")
-    return current() == name  # from inside, a Node's own pins cannot be seen
-
-
-def _check(name: str) -> None:
+    Raises:
+        UsageError: It is none.
+    """
     if not names.is_identifier(name) or len(name) > _LONGEST_NAME:
         raise UsageError(
             f"a Node cannot be called {name!r}",
@@ -278,7 +165,12 @@ def _check(name: str) -> None:
         )
 
 
-def _end_processes(names: str, inside: Sequence[tuple[int, int]]) -> None:
+def end_processes(names: str, inside: Sequence[tuple[int, int]]) -> None:
+    """End all that runs in the UTS namespaces *inside*, of the Nodes called *names*.
+
+    Raises:
+        PodnetError: A process cannot be ended.
+    """
     deadline = time.monotonic() + _PATIENCE
     while running := worlds.processes(*inside):
         if time.monotonic() > deadline:

@@ -17,7 +17,8 @@ from podnet.errors import PodnetError, UsageError
 from podnet.kernel import links, namespaces, worlds
 from podnet.kernel.namespaces import identity
 from podnet.kernel.netlink import Netlink
-from podnet.node import Node, Nodes
+from podnet.node import Node
+from podnet.nodes import Nodes
 
 OWN_DIRECTORIES = ("/run", "/var/lib", "/etc/cni")
 
@@ -352,7 +353,7 @@ def test_delete_ends_nothing_else(node, kept):
 
 def test_a_node_cannot_be_deleted_from_inside(node, kept, tmp_path):
     script = (
-        "import sys; from pathlib import Path; from podnet.node import Nodes\n"
+        "import sys; from pathlib import Path; from podnet.nodes import Nodes\n"
         "nodes = Nodes(Path(sys.argv[1], 'run'), Path(sys.argv[1], 'state'))\n"
         "nodes.open('n1').enter()\n"
         "try: nodes.delete('n1')\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from podnet.kernel.facts import Fact, stated
-from podnet.node import Node, Nodes
+from podnet.node import Node
+from podnet.nodes import Nodes
 from podnet.rig import picture
 from podnet.rig.picture import Frame, difference
 

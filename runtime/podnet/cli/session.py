@@ -16,7 +16,8 @@ from podnet.confdir import Directory
 from podnet.description import Catalogue
 from podnet.errors import UsageError
 from podnet.execute import Executor, ProcessExecutor
-from podnet.node import Nodes, current
+from podnet.node import current
+from podnet.nodes import Nodes
 from podnet.places import Places
 from podnet.plugin_host import PluginHost
 from podnet.pods import Pods, processes

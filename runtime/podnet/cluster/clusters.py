@@ -21,7 +21,8 @@ from podnet.cluster.making import Say
 from podnet.cluster.record import Cluster, Member
 from podnet.cni.errors import CniError
 from podnet.errors import PodnetError, UsageError
-from podnet.node import Node, Nodes
+from podnet.node import Node
+from podnet.nodes import Nodes
 
 #: The process that clusters made here must not outlive; who tests with clusters sets it.
 OWNER = "PODNET_OWNER"

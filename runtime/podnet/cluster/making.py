@@ -16,7 +16,8 @@ from podnet.cluster import etcd, managers, record, underlay
 from podnet.cluster.record import SHARED, Cluster, Member
 from podnet.errors import TimedOutError
 from podnet.kernel import worlds
-from podnet.node import Node, Nodes
+from podnet.node import Node
+from podnet.nodes import Nodes
 
 _CONF = Path("/etc/cni/net.d/10-cluster.conflist")
 _AT_ONCE = 4

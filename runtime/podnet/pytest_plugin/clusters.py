@@ -11,7 +11,8 @@ from podnet.cluster import matrix
 from podnet.cluster.clusters import Clusters
 from podnet.cluster.matrix import Cell
 from podnet.cluster.record import BACKENDS, IPV6_NETWORK, Cluster, Member, Store
-from podnet.node import Node, Nodes
+from podnet.node import Node
+from podnet.nodes import Nodes
 from podnet.pod import Pod
 from podnet.pods import Pods
 from podnet.pytest_plugin.trial import Trial
