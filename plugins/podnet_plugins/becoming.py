@@ -22,7 +22,8 @@ from podnet.kernel import worlds
 
 _EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
 _STREAMS = 3
-_LARGEST_REQUEST = 1 << 20
+# A socket takes less in one message.
+_LARGEST_REQUEST = 1 << 18
 _MOST_DESCRIPTORS = 64
 _BEYOND_ALL = 1 << 20
 
@@ -33,14 +34,14 @@ class Request:
 
     Attributes:
         asked: The plugin, its environment and working directory, the numbers of its locks.
-        descriptors: Where to answer; the streams; the namespaces; the locks.
+        descriptors: The streams; the namespaces; the locks.
     """
 
     asked: Mapping[str, object]
     descriptors: list[int]
 
     @classmethod
-    def received(cls, control: socket.socket, flags: int = 0) -> Self | None:
+    def received(cls, talk: socket.socket, flags: int = 0) -> Self | None:
         """Wait for a request; ``None`` when nobody can ask any more.
 
         Raises:
@@ -48,7 +49,10 @@ class Request:
         """
         # Not socket.recv_fds: Python 3.11's does not pass the flags on.
         room = socket.CMSG_LEN(_MOST_DESCRIPTORS * struct.calcsize("i"))
-        message, ancillary, _, _ = control.recvmsg(_LARGEST_REQUEST, room, flags)
+        try:
+            message, ancillary, _, _ = talk.recvmsg(_LARGEST_REQUEST, room, flags)
+        except ConnectionResetError:  # gone, and did not hear what was said last
+            return None
         descriptors = [
             number for *_, data in ancillary for (number,) in struct.iter_unpack("i", data)
         ]
@@ -62,20 +66,19 @@ class Request:
     @property
     def streams(self) -> list[int]:
         """What becomes 0, 1 and 2."""
-        return self.descriptors[1 : 1 + _STREAMS]
+        return self.descriptors[:_STREAMS]
 
     @property
     def namespaces(self) -> dict[str, int]:
         """One of each of :data:`podnet.kernel.worlds.KINDS`."""
-        first = 1 + _STREAMS
-        return dict(zip(worlds.KINDS, self.descriptors[first:], strict=False))
+        return dict(zip(worlds.KINDS, self.descriptors[_STREAMS:], strict=False))
 
     @property
     def locks(self) -> dict[int, int]:
         """The descriptors that are kept open, by the number that they had."""
         numbers = self.asked["keep"]
         assert isinstance(numbers, list)  # noqa: S101
-        kept = self.descriptors[1 + _STREAMS + len(worlds.KINDS) :]
+        kept = self.descriptors[_STREAMS + len(worlds.KINDS) :]
         return dict(zip(numbers, kept, strict=True))
 
     def close(self) -> None:
@@ -88,53 +91,61 @@ class Own:
     """The descriptors that a worker keeps from call to call, and the world that it returns to.
 
     Args:
-        control: Where requests come from.
-        host: Where the plugin host hears of us.
+        talk: Where requests come from and answers go; every other descriptor is closed.
     """
 
-    def __init__(self, control: socket.socket, host: socket.socket) -> None:
+    def __init__(self, talk: socket.socket) -> None:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._numbers = [control.fileno(), host.fileno(), nothing, *worlds.own()]
+        self._numbers = [talk.detach(), nothing, *worlds.own()]
         self._away: list[str] = []
+        self._close_but({*range(_STREAMS)})
 
     def await_request(self) -> Request | None:
         """Wait for a request; ``None`` when nobody can ask any more."""
-        with _socket(self._numbers[0], socket.SOCK_SEQPACKET) as control:
-            return Request.received(control)
+        with self._talk() as talk:
+            return Request.received(talk)
 
-    def tell_host(self, word: str, *descriptors: int) -> None:
-        """Let the host know what we do, if it is still there."""
-        with _socket(self._numbers[1], socket.SOCK_DGRAM) as host, suppress(OSError):
-            socket.send_fds(host, [f"{word} {os.getpid()}".encode()], descriptors)
+    def say(self, word: str) -> None:
+        """Say something to who gives the requests, if they are still there."""
+        with suppress(OSError):
+            os.write(self._numbers[0], word.encode())
 
-    def become(self, request: Request) -> int:
-        """Take on everything of *request*; return where to answer."""
+    @contextmanager
+    def _talk(self) -> Iterator[socket.socket]:
+        """Speak over a descriptor that may have another number the next time."""
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=self._numbers[0])
+        try:
+            yield one
+        finally:
+            one.detach()
+
+    def become(self, request: Request) -> None:
+        """Take on everything of *request*."""
         self._enter(request.namespaces, str(request.asked["cwd"]))
-        reply = self._take_descriptors(request)
+        self._take_descriptors(request)
         sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
         environment = request.asked["environment"]
         assert isinstance(environment, dict)  # noqa: S101
         _take_environment(environment)
         _open_streams()
-        return reply
 
-    def let_go(self, reply: int) -> None:
-        """Close everything but *reply* and what is ours."""
-        nothing = self._numbers[2]
+    def let_go(self) -> None:
+        """Close everything but what is ours."""
+        nothing = self._numbers[1]
         for number in range(_STREAMS):
             os.dup2(nothing, number)
-        self._close_but({*range(_STREAMS), reply})
+        self._close_but({*range(_STREAMS)})
 
     def return_home(self) -> None:
         """Go back to where the plugin host is; no Node must stay for us."""
-        homes = dict(zip(worlds.KINDS, self._numbers[3:], strict=True))
+        homes = dict(zip(worlds.KINDS, self._numbers[2:], strict=True))
         worlds.enter_some({kind: homes[kind] for kind in self._away})
         self._away = []
         os.chdir("/")
 
     def _enter(self, namespaces: Mapping[str, int], cwd: str) -> None:
         """Enter those namespaces that are not the host's own."""
-        homes = dict(zip(worlds.KINDS, self._numbers[3:], strict=True))
+        homes = dict(zip(worlds.KINDS, self._numbers[2:], strict=True))
         different = {
             kind: descriptor
             for kind, descriptor in namespaces.items()
@@ -144,22 +155,16 @@ class Own:
         worlds.enter_some(different)
         os.chdir(cwd)
 
-    def _take_descriptors(self, request: Request) -> int:
-        """Put the streams at 0, 1 and 2 and the locks where they were; close everything else.
-
-        Returns:
-            Where to answer is now.
-        """
+    def _take_descriptors(self, request: Request) -> None:
+        """Put the streams at 0, 1 and 2 and the locks where they were; close everything else."""
         wanted = dict(enumerate(request.streams)) | request.locks
         self._step_aside(wanted)
         free = max([*request.descriptors, *wanted, *self._numbers]) + 1
         # First out of the way of all targets, then to the targets.
         moved = [os.dup2(source, free + n) for n, source in enumerate(wanted.values())]
-        reply = os.dup2(request.descriptors[0], free + len(moved), inheritable=False)
         for source, target in zip(moved, wanted, strict=True):
             os.dup2(source, target)
-        self._close_but({*wanted, reply})
-        return reply
+        self._close_but({*wanted})
 
     def _step_aside(self, wanted: Mapping[int, int]) -> None:
         """Give up the numbers that are *wanted*."""
@@ -201,13 +206,3 @@ def _encoding(stream: TextIO | None) -> tuple[str, str]:
 
 
 _ENCODINGS = [_encoding(stream) for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__)]
-
-
-@contextmanager
-def _socket(number: int, kind: int) -> Iterator[socket.socket]:
-    """Speak over a descriptor that may have another number the next time."""
-    one = socket.socket(socket.AF_UNIX, kind, fileno=number)
-    try:
-        yield one
-    finally:
-        one.detach()

@@ -1,12 +1,11 @@
 """The plugin host: a process with the plugins loaded, which forks where others start an interpreter.
 
 A runtime starts it (``launch.py host``) with a socket as its stdin.  Every message there asks
-for one plugin, and brings its streams, the locks it must hold and the namespaces it must be
-in; the answer is a process ID, and later the exit status.  Who takes the message is a worker
-(:mod:`podnet_plugins.worker`), forked ahead of need, which serves one call after another; the
-host itself never runs a plugin.
+for one more worker (:mod:`podnet_plugins.worker`): that can be a plugin at once, or ahead of need.
+The answer is its process ID and a socket, over which the runtime gives it requests, one call after
+another; the host itself never runs a plugin, and hears of none.
 
-When the socket closes, the host and the workers that wait end; what runs goes on to its end.
+When the socket closes, the host ends, as workers do when theirs closes; what runs goes on to its end.
 """
 
 import gc
@@ -22,11 +21,15 @@ from types import ModuleType
 from podnet_plugins import rehearsal, worker
 from podnet_plugins.becoming import Own, Request
 
+#: The request for a worker ahead of need; any other is a plugin's type.
+ONE_AHEAD = b"+"
+#: What a runtime hears from a worker that was killed before it took the request.
+UNTAKEN = b"untaken"
 # Three suffice for a chain; with many calls at a time there are soon as many workers.
-_WAITING = 3
+_AHEAD = 3
 # How often Python runs code before it leaves it alone; saves each fork 80 pages, 0.3 ms.
 _REHEARSALS = 20
-_LARGEST_NOTE = 64
+_LONGEST_WORD = 256
 # Seconds for those to end whom nothing keeps.
 _FAREWELL = 0.2
 
@@ -63,131 +66,97 @@ class Plugins:
 
 
 class Host:
-    """What is forked, and what waits.
+    """What is forked.
 
     Args:
-        control: Where requests come from.
+        control: Where workers are asked for.
     """
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._notes, self._to_us = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._plugins = Plugins(Path(__file__).parent / "bin")
-        self._wanted = 0
-        self._waiting: set[int] = set()
-        self._running: dict[int, tuple[int, socket.socket | None]] = {}
+        self._all_loaded = False
+        self._workers: dict[int, tuple[int, socket.socket]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._poll.register(self._notes, select.POLLIN)
 
     def serve(self) -> None:
         """Answer until the socket is closed."""
-        can_be_asked = loading = True
-        while can_be_asked:
-            while len(self._waiting) < self._wanted:
-                self._waiting.add(self._fork())
-            events = self._poll.poll(0 if loading else None)
-            can_be_asked = all(self._deal_with(*event) for event in events)
-            if loading and not events:
-                loading = self._plugins.load_another()
-                if not loading:
-                    self._get_ready()
-        self._see_off()
+        while True:
+            events = self._poll.poll(None if self._all_loaded else 0)
+            for descriptor, _ in events:
+                if descriptor in self._workers:
+                    self._bury(descriptor)
+                elif asked := self._asked():
+                    self._answer(asked)
+                else:
+                    self._see_off()
+                    return
+            if not events:
+                self._get_ready()
+
+    def _asked(self) -> bytes:
+        with suppress(ConnectionResetError):  # gone, and took not all that it was offered
+            return self._control.recv(_LONGEST_WORD)
+        return b""
+
+    def _get_ready(self) -> None:
+        """Load what nobody has asked for yet, a plugin at a time; then have workers ahead of need."""
+        self._all_loaded = not self._plugins.load_another()
+        if self._all_loaded:
+            for _ in range(_REHEARSALS):
+                rehearsal.rehearse()
+            gc.freeze()
+            for _ in range(_AHEAD):
+                self._offer_worker()
+
+    def _answer(self, asked: bytes) -> None:
+        if asked != ONE_AHEAD:
+            self._plugins.get(asked.decode())
+            self._offer_worker(is_awaited=True)
+        elif self._all_loaded:
+            self._offer_worker()
+
+    def _offer_worker(self, *, is_awaited: bool = False) -> None:
+        """Fork a worker, and tell the runtime of it."""
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            calls = worker.MOST_CALLS if self._all_loaded else 1
+            worker.serve(Own(ours), self._plugins.get, calls=calls, is_awaited=is_awaited)
+        ended = os.pidfd_open(pid)
+        self._workers[ended] = pid, ours
+        self._poll.register(ended, select.POLLIN)
+        with theirs, suppress(OSError):  # nobody may ask any more
+            socket.send_fds(self._control, [str(pid).encode()], [theirs.fileno()])
+
+    def _bury(self, ended: int) -> None:
+        """Reap a worker; say how the plugin ended that it was, or that it never was one."""
+        pid, talk = self._workers.pop(ended)
+        self._poll.unregister(ended)
+        os.close(ended)
+        _, status = os.waitpid(pid, 0)
+        said = UNTAKEN if _left_request(talk) else str(os.waitstatus_to_exitcode(status)).encode()
+        with talk, suppress(OSError):  # nobody may wait for it any more
+            talk.send(said)
 
     def _see_off(self) -> None:
         """Wait a moment for the workers that end with us; whoever is a plugin goes on."""
         poll, deadline = select.poll(), time.monotonic() + _FAREWELL
-        for ended in self._running:
+        for ended in self._workers:
             poll.register(ended, select.POLLIN)
-        left = len(self._running)
+        left = len(self._workers)
         while left and (seconds := deadline - time.monotonic()) > 0:
             for ended, _ in poll.poll(seconds * 1000):
                 poll.unregister(ended)
-                os.waitpid(self._running[ended][0], 0)
+                os.waitpid(self._workers[ended][0], 0)
                 left -= 1
 
-    def _deal_with(self, descriptor: int, event: int) -> bool:
-        """Deal with what happened; tell whether anybody can still ask."""
-        if descriptor in self._running:
-            self._report(descriptor)
-        elif descriptor == self._notes.fileno():
-            self._hear()
-        else:
-            return not event & select.POLLHUP and self._ask_one()
-        return True
 
-    def _get_ready(self) -> None:
-        """Have workers that wait, now that everything is loaded."""
-        for _ in range(_REHEARSALS):
-            rehearsal.rehearse()
-        gc.freeze()
-        self._have_waiting(_WAITING)
-
-    def _have_waiting(self, wanted: int) -> None:
-        """Leave requests to so many workers that wait for them; 0: take them here."""
-        self._wanted = wanted
-        self._poll.modify(self._control, select.POLLHUP if wanted else select.POLLIN)
-
-    def _fork(self, request: Request | None = None) -> int:
-        """Fork a worker, for a request or for those to come; return its process ID."""
-        pid = os.fork()
-        if pid == 0:
-            own = Own(self._control, self._to_us)
-            if request is None:
-                worker.serve(own, self._plugins.get)
-            worker.once(own, self._plugins.get, request)
-        ended = os.pidfd_open(pid)
-        self._running[ended] = pid, None
-        self._poll.register(ended, select.POLLIN)
-        return pid
-
-    def _ask_one(self) -> bool:
-        """Fork for a request that came before anybody waits; tell whether any can come."""
-        try:
-            request = Request.received(self._control, socket.MSG_DONTWAIT)
-        except BlockingIOError:  # a worker was faster
+def _left_request(talk: socket.socket) -> bool:
+    """Tell whether a worker left a request that it was given; and drop it."""
+    with suppress(BlockingIOError):
+        if request := Request.received(talk, socket.MSG_DONTWAIT):
+            request.close()
             return True
-        if request is None:
-            return False
-        self._plugins.get(request.plugin)
-        self._fork(request)
-        request.close()
-        return True
-
-    def _hear(self) -> None:
-        """Learn what a worker does, and where its end is to be reported when it has a request."""
-        said, descriptors, _, _ = socket.recv_fds(self._notes, _LARGEST_NOTE, 1)
-        word, pid = said.decode().split()
-        if word == worker.TAKEN:
-            self._waiting.discard(int(pid))
-        else:
-            self._waiting.add(int(pid))
-        self._answer_to(int(pid), socket.socket(fileno=descriptors[0]) if descriptors else None)
-
-    def _answer_to(self, pid: int, reply: socket.socket | None) -> None:
-        for ended, (running, before) in self._running.items():
-            if running == pid:
-                self._running[ended] = pid, reply
-                reply = before
-                break
-        if reply is not None:
-            reply.close()
-
-    def _report(self, ended: int) -> None:
-        """Reap a worker; say how it ended, unless it has said so itself."""
-        while self._notes_are_waiting():  # its own among them, if it was quick
-            self._hear()
-        pid, reply = self._running.pop(ended)
-        _, status = os.waitpid(pid, 0)
-        if pid in self._waiting:
-            self._waiting.remove(pid)
-            if status:  # it cannot even wait: no use in forking the next, and the next
-                self._have_waiting(0)
-        self._poll.unregister(ended)
-        os.close(ended)
-        if reply is not None:
-            with reply, suppress(OSError):  # nobody may wait for it any more
-                reply.send(str(os.waitstatus_to_exitcode(status)).encode())
-
-    def _notes_are_waiting(self) -> bool:
-        return bool(select.select([self._notes], [], [], 0)[0])
+    return False

@@ -21,34 +21,26 @@ from podnet_plugins import rehearsal
 from podnet_plugins.becoming import Own, Request
 from podnet_plugins.imprint import Imprint
 
-#: What a worker tells the host: that it has taken a request, and that it waits again.
-TAKEN, FREE = "taken", "free"
-# Garbage is not collected, and so not touched, while a worker lives.
-_MOST_CALLS = 64
-_LARGEST_WORD = 1
+#: How many calls a worker serves: garbage is not collected, and so not touched, while it lives.
+MOST_CALLS = 64
+#: What a worker says when it waits for a request again.
+FREE = "free"
 
 Find = Callable[[str], ModuleType]
 
 
-def serve(own: Own, find: Find) -> NoReturn:
+def serve(own: Own, find: Find, *, calls: int, is_awaited: bool) -> NoReturn:
     """Take requests until one was the last.
 
     Args:
         own: What we keep.
         find: Returns a plugin's module.
+        calls: How many requests to take.
+        is_awaited: Somebody waits for us already.
     """
-    _end(lambda: _serve(own, find))
-
-
-def once(own: Own, find: Find, request: Request) -> NoReturn:
-    """Be a plugin for one request, which came before anybody waited."""
-    _end(lambda: _run(own, find, request)[1])
-
-
-def _end(work: Callable[[], int]) -> NoReturn:
     status = 1
     try:
-        status = work()
+        status = _serve(own, find, calls, is_awaited=is_awaited)
     except BaseException:  # noqa: BLE001  what a fresh process would do with it
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
@@ -57,24 +49,33 @@ def _end(work: Callable[[], int]) -> NoReturn:
         os._exit(status)
 
 
-def _serve(own: Own, find: Find) -> int:
+def _serve(own: Own, find: Find, calls: int, *, is_awaited: bool) -> int:
     host = os.getppid()
-    rehearsal.rehearse()
+    if not is_awaited:
+        _warm_up()
     imprint = Imprint()
-    for _ in range(_MOST_CALLS):
+    for call in range(calls):
         _end_with(host)
+        if call:
+            own.say(FREE)
         request = own.await_request()
         if request is None:
             break
         libc.die_with_parent(0)
-        reply, status = _run(own, find, request)
+        status = _run(own, find, request)
         _end_with(host)
         if status or _left_somebody() or not imprint.is_still_true():
             return status
         own.return_home()
-        _await_goodbye(reply)
-        own.tell_host(FREE)
+        if is_awaited and not call:
+            _warm_up()
     return 0
+
+
+def _warm_up() -> None:
+    """Do while nobody waits what the first calls would lose time with."""
+    libc.populate_writable()
+    rehearsal.rehearse()
 
 
 def _end_with(host: int) -> None:
@@ -84,25 +85,21 @@ def _end_with(host: int) -> None:
         os._exit(0)
 
 
-def _run(own: Own, find: Find, request: Request) -> tuple[int, int]:
-    """Be the plugin; return where to answer, and the exit status."""
-    _introduce(own, request.descriptors[0])
-    reply = own.become(request)
-    status = _status_of(find(request.plugin).main)
-    _take_leave(own, reply, status)
-    return reply, status
+def _run(own: Own, find: Find, request: Request) -> int:
+    """Be the plugin; return the exit status.
 
-
-def _introduce(own: Own, reply: int) -> None:
-    """Tell the host whom to tell of our end, and who asked who we are.
-
-    In this order: whoever knows us may kill us at once, and the host must know by then that we
-    do not wait any more.
+    It leads a process group, which whoever asked may kill.  Before it says how it ended, it has
+    left that, and nothing is open that anybody could wait for: who is left in the group was left
+    behind by the plugin.
     """
     os.setpgid(0, 0)
-    own.tell_host(TAKEN, reply)
-    with suppress(OSError):  # who asked may be gone; the plugin goes on to its end
-        os.write(reply, str(os.getpid()).encode())
+    own.become(request)
+    status = _status_of(find(request.plugin).main)
+    with suppress(OSError):
+        os.setpgid(0, os.getppid())
+    own.let_go()
+    own.say(str(status))
+    return status
 
 
 def _status_of(plugin: Callable[[], None]) -> int:
@@ -117,18 +114,6 @@ def _status_of(plugin: Callable[[], None]) -> int:
     return status
 
 
-def _take_leave(own: Own, reply: int, status: int) -> None:
-    """Say how the plugin ended, with nothing left that anybody could wait for.
-
-    Who is left in the process group was left behind by the plugin.
-    """
-    with suppress(OSError):
-        os.setpgid(0, os.getppid())
-    own.let_go(reply)
-    with suppress(OSError):
-        os.write(reply, str(status).encode())
-
-
 def _left_somebody() -> bool:
     """Tell whether somebody is in the process group that we led."""
     try:
@@ -136,10 +121,3 @@ def _left_somebody() -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _await_goodbye(reply: int) -> None:
-    """Wait until whoever asked has no more to do with us: it may be about to kill us."""
-    with suppress(OSError):
-        os.read(reply, _LARGEST_WORD)
-    os.close(reply)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from podnet.cni import names, wire
 from podnet.errors import PodnetError, UsageError
-from podnet.pipes import Child, Exchange, Talking, converse
+from podnet.pipes import Child, Exchange, NeverRanError, Talking, converse
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
 
@@ -191,7 +191,10 @@ class ProcessExecutor:
                 problem=_could_not_start(binary, exc),
                 traceparent=traceparent,
             )
-        spoken, status, left_behind = self._converse(child, request, clock + self.timeout)
+        try:
+            spoken, status, left_behind = self._converse(child, request, clock + self.timeout)
+        except NeverRanError:  # who was to be it was killed before; another can
+            return self.run(invocation)
         return Outcome(
             invocation=invocation,
             binary=binary,
@@ -263,7 +266,8 @@ def _spoken_to_the_end(child: Talking, request: bytes, deadline: float) -> Excha
             _kill_group(child.pid)
     except BaseException:
         _kill_group(child.pid)
-        child.wait()
+        with suppress(NeverRanError):
+            child.wait()
         raise
     return spoken
 

@@ -119,6 +119,10 @@ def _above_streams(descriptor: int) -> int:
     return moved
 
 
+class NeverRanError(Exception):
+    """The child never began: whoever was to be it was killed before."""
+
+
 class Talking(Protocol):
     """A child that can be talked to, however it was started."""
 
@@ -129,7 +133,11 @@ class Talking(Protocol):
     stderr: int
 
     def wait(self) -> int:
-        """Wait for its end; return the exit status, or the signal's number, negative."""
+        """Wait for its end; return the exit status, or the signal's number, negative.
+
+        Raises:
+            NeverRanError: It never began; somebody else can.
+        """
         ...
 
     def leave(self) -> None:

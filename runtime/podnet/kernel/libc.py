@@ -5,6 +5,7 @@ Every function raises OSError with the object in it; nothing here has an opinion
 
 import ctypes
 import os
+from pathlib import Path
 
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
@@ -20,6 +21,8 @@ _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 # Not in Debian 12's C library; the numbers are the same on all architectures.
 _NR_OPEN_TREE, _NR_MOVE_MOUNT = 428, 429
 _PR_SET_PDEATHSIG = 1
+_MADV_POPULATE_WRITE = 23
+_MAPPINGS = Path("/proc/self/maps")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -85,6 +88,19 @@ def sethostname(name: str) -> None:
 def die_with_parent(signal: int) -> None:
     """Send ourselves *signal* when the thread that forked us ends; 0: nothing."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
+
+
+def populate_writable() -> None:
+    """Make every page that we may write to our own now, not when it is first written to.
+
+    A fork shares its parent's pages until then.  Kernels before 5.14 do not know how.
+    """
+    for mapping in _MAPPINGS.read_text().splitlines():
+        addresses, rights, *_ = mapping.split()
+        if rights == "rw-p":
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            length = ctypes.c_size_t(end - start)
+            _libc.madvise(ctypes.c_void_p(start), length, _MADV_POPULATE_WRITE)
 
 
 def filesystem(path: str) -> int:
