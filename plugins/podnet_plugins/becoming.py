@@ -20,7 +20,7 @@ from typing import Self, TextIO
 
 from podnet.kernel import worlds
 
-_EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")  # noqa: PTH100, PTH118, PTH120
+_EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")
 _STREAMS = 3
 # A socket takes less in one message.
 _LARGEST_REQUEST = 1 << 18
@@ -123,7 +123,7 @@ class Own:
         """Take on everything of *request*."""
         self._enter(request.namespaces, str(request.asked["cwd"]))
         self._take_descriptors(request)
-        sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]  # noqa: PTH118  as launch.py does
+        sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]
         environment = request.asked["environment"]
         assert isinstance(environment, dict)  # noqa: S101
         _take_environment(environment)

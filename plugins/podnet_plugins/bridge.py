@@ -49,7 +49,8 @@ def add(call: Call) -> Result:
         if config.macspoofchk:
             mac_spoof.add(call, pair.host.name, pair.inside.mac)
             undo.callback(mac_spoof.delete, call)
-        bridge = pairs.named(netlink, bridge.name)  # its MAC may have changed with its ports
+        if not config.gateway:  # its MAC may have changed with its ports
+            bridge = pairs.named(netlink, bridge.name)
         host = pair.host
         if call.ipam_type:
             result = _addressed(netlink, call, config, bridge, inside=pair.inside, undo=undo)

@@ -1,6 +1,5 @@
 """The host's side of a bridge: the bridge itself, and its addresses as a gateway."""
 
-import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +10,7 @@ from podnet.kernel import addresses, links, sysctl, vlans
 from podnet.kernel.addresses import Interface
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
-from podnet_plugins import failures, pairs
+from podnet_plugins import failures, macs, pairs
 from podnet_plugins.bridge_config import BridgeConfig
 from podnet_plugins.gateways import gateway_addresses
 
@@ -25,7 +24,12 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
     Raises:
         CniError: The name is another link's, or the kernel's bridges have no VLANs.
     """
-    bridge = links.find(netlink, config.name) or _make(netlink, config)
+    bridge = links.find(netlink, config.name)
+    if bridge is None:
+        bridge = _make(netlink, config)
+    elif config.gateway:
+        # Containers know the gateway by its address: one that was never set moves with the ports.
+        links.set_mac(netlink, bridge.index, bridge.mac)
     if bridge.kind != "bridge":
         name = config.name
         raise CniError(
@@ -44,10 +48,9 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
 def _make(netlink: Netlink, config: BridgeConfig) -> Link:
     # With an address of its own: one that follows its ports is lost with the last of them,
     # and every later ADD of the reference fails then (plugins#620).
-    mac = bytes([0x02, *os.urandom(5)]).hex(":")
     add = vlans.add_bridge if config.memberships else links.add_bridge
     with failures.named("vlan"), suppress(FileExistsError):  # another ADD was faster
-        add(netlink, config.name, mtu=config.mtu, mac=mac)
+        add(netlink, config.name, mtu=config.mtu, mac=macs.made_up())
         if config.gateway:
             # While its link-local address is tentative, it asks for no neighbour: 2 s.
             sysctl.write("ipv6", "conf", config.name, "accept_dad", value="0")
@@ -84,8 +87,6 @@ def make_gateway(
         flags = addresses.IFA_F_NODAD if address.version == 6 else 0  # noqa: PLR2004
         with suppress(FileExistsError):  # another ADD was faster
             addresses.add(netlink, link.index, address, flags=flags)
-    # Containers know the gateway by its address: one that was never set moves with the ports.
-    links.set_mac(netlink, link.index, link.mac)
 
 
 def _excludes(other: Interface, address: Interface) -> bool:

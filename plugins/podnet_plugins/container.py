@@ -26,10 +26,11 @@ def require(netns: str) -> None:
     Raises:
         CniError: Code 8 when it is not there or is no namespace.
     """
+    if namespaces.is_namespace(netns):
+        return
     if not Path(netns).exists():
         raise CniError(f'failed to open netns "{netns}": no such file', code=Code.INVALID_NETNS)
-    if not namespaces.is_namespace(netns):
-        raise CniError(f'"{netns}" is not a network namespace', code=Code.INVALID_NETNS)
+    raise CniError(f'"{netns}" is not a network namespace', code=Code.INVALID_NETNS)
 
 
 @contextmanager

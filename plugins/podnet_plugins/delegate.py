@@ -9,6 +9,7 @@ is longer than all of its work.  But for noop, which may be told to crash.
 """
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -34,14 +35,11 @@ def find(plugin: str, path: str) -> Path:
     """
     names.check_plugin_type(plugin)
     directories = [directory for directory in path.split(":") if directory]
-    candidates = (Path(directory, plugin) for directory in directories)
-    # Not is_file: a directory that may not be looked into has no plugins, and is no error.
-    found = next((p for p in candidates if os.path.isfile(p)), None)  # noqa: PTH113
-    if found is None:
-        raise InvalidConfigError(
-            f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]'
-        )
-    return found
+    # isfile: a directory that may not be looked into has no plugins, and is no error.
+    for directory in directories:
+        if os.path.isfile(found := os.path.join(directory, plugin)):
+            return Path(found)
+    raise InvalidConfigError(f'failed to find plugin "{plugin}" in path [{" ".join(directories)}]')
 
 
 def run(call: Call, verb: Verb, plugin: str) -> object:
@@ -51,15 +49,19 @@ def run(call: Call, verb: Verb, plugin: str) -> object:
         CniError: Its own, or what it did instead of saying one.
     """
     binary = find(plugin, call.path)
-    environment = {**os.environ, "CNI_COMMAND": str(verb)}
-    if plugin not in _APART and binary.parent.resolve() == _OWN:
+    environment = ChainMap({"CNI_COMMAND": str(verb)}, os.environ)
+    if plugin not in _APART and _is_own(binary):
         module = import_module(f"podnet_plugins.{plugin.replace('-', '_')}")
         try:
             return respond(module.PLUGIN, environment, lambda: call.stdin)
         except OSError as exc:
             raise CniError(sentence(exc)) from exc
-    printed = _process(binary, environment, call.stdin)
+    printed = _process(binary, dict(environment), call.stdin)
     return wire.loads(printed, f"the answer of {plugin}") if verb is Verb.ADD else None
+
+
+def _is_own(binary: Path) -> bool:
+    return binary.parent == _OWN or binary.parent.resolve() == _OWN
 
 
 def _process(binary: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:

@@ -19,6 +19,8 @@ from podnet_plugins.hashes import sha256
 from podnet_plugins.ranges import Address
 
 _STAMP = "stamp"
+# A container ID and an interface name are far shorter, and so are an attachment's addresses.
+_LONGEST = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,16 @@ class Index:
     def __init__(self, leases: Path, every: Callable[[], Iterable[tuple[str, Holder]]]) -> None:
         self._leases = leases
         self._every = every
-        self._directory = leases.parent / ".podnet" / leases.name
+        # Text from here on: a Path costs more than what is done with it, for every pod.
+        self._directory = f"{leases.parent}/.podnet/{leases.name}"
+        self._stamp = f"{self._directory}/{_STAMP}"
         self._in_memory: dict[Holder, list[str]] | None = None
         self._trouble: OSError | None = None
 
     def refresh(self) -> None:
         """Make the index anew if anybody else has changed the leases since it was right."""
         with suppress(FileNotFoundError):
-            if (self._directory / _STAMP).read_text() == self._state():
+            if read(self._stamp) == self._state():
                 return
         self._make()
 
@@ -68,15 +72,15 @@ class Index:
         The directory gets a time that no change by somebody else gives it: the kernel's own
         moves in ticks of milliseconds, and two changes within one would look like one.
         """
-        stamp, now = self._directory / _STAMP, time.time_ns()
+        now = time.time_ns()
         with suppress(OSError):  # a full disk: the leases are right, and the index is made anew
             if self._in_memory is None:
                 os.utime(self._leases, ns=(now, now))
                 if self._state() == str(now):  # or the file system has coarser times
-                    write(stamp, str(now))
+                    write(self._stamp, str(now))
                     return
         with suppress(OSError):  # a read-only one: nothing has changed
-            stamp.unlink(missing_ok=True)
+            remove(self._stamp)
 
     def of(self, holder: Holder) -> list[Address]:
         """Return what *holder* has, or had."""
@@ -84,7 +88,7 @@ class Index:
             return [ip_address(text) for text in self._in_memory.get(holder, ())]
         with suppress(ValueError):
             try:
-                content = self._entry(holder).read_text()
+                content = read(self._entry(holder))
             except FileNotFoundError:
                 return []
             if listed := [ip_address(text) for text in content.split()]:
@@ -104,9 +108,9 @@ class Index:
         elif addresses:
             write(self._entry(holder), "\n".join(map(str, addresses)))
         else:
-            self._entry(holder).unlink(missing_ok=True)
+            remove(self._entry(holder))
 
-    def draft(self) -> Path:
+    def draft(self) -> str:
         """Return a path for a file that becomes a lease, on the same disk and in nobody's way.
 
         Raises:
@@ -114,16 +118,16 @@ class Index:
         """
         if self._trouble is not None:
             raise self._trouble
-        return self._directory / f"{os.urandom(4).hex()}.draft"
+        return f"{self._directory}/{os.urandom(4).hex()}.draft"
 
     def _make(self) -> None:
         held: dict[Holder, list[str]] = {}
         for name, holder in self._every():
             held.setdefault(holder, []).append(name)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in os.listdir(self._directory):  # noqa: PTH208  60,000 Paths cost 100 ms
-                os.unlink(f"{self._directory}/{name}")  # noqa: PTH108
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            for name in os.listdir(self._directory):
+                os.unlink(f"{self._directory}/{name}")
             for holder, names in held.items():
                 write(f"{self._directory}/{_hashed(holder)}", "\n".join(names))
         except OSError as exc:
@@ -131,18 +135,37 @@ class Index:
 
     def _state(self) -> str:
         """What any change by somebody else changes."""
-        return str(self._leases.stat().st_mtime_ns)
+        return str(os.stat(self._leases).st_mtime_ns)
 
-    def _entry(self, holder: Holder) -> Path:
-        return self._directory / _hashed(holder)
+    def _entry(self, holder: Holder) -> str:
+        return f"{self._directory}/{_hashed(holder)}"
 
 
 def _hashed(holder: Holder) -> str:
     return sha256(holder.content.encode()).hexdigest()[:32]
 
 
-# Plain system calls: a network of 60,000 leases is written as a whole when its index is made.
-def write(path: str | Path, content: str) -> None:
+# Plain system calls, too: a network of 60,000 leases is read as a whole when its index is made.
+def read(path: str) -> str:
+    """Return the content of a file; a lease's and an index entry's are short.
+
+    Raises:
+        OSError: It is not there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _LONGEST).decode(errors="replace")
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Remove a file; it may be gone."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def write(path: str, content: str) -> None:
     """Write a file.
 
     Raises:
@@ -152,6 +175,6 @@ def write(path: str | Path, content: str) -> None:
     try:
         encoded = content.encode()
         if os.write(descriptor, encoded) != len(encoded):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     finally:
         os.close(descriptor)

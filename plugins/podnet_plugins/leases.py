@@ -16,13 +16,11 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from podnet_plugins.lease_index import Holder, Index, write
+from podnet_plugins.lease_index import Holder, Index, read, remove, write
 from podnet_plugins.ranges import Address
 
 _LAST = "last_reserved_ip."
 _LOCK = "lock"
-# A container ID and an interface name are far shorter.
-_LONGEST = 65536
 
 
 class Leases:
@@ -35,7 +33,9 @@ class Leases:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.index = Index(directory, partial(_files, directory))
+        # Text from here on: a Path costs more than what is done with it, for every pod.
+        self._files = str(directory)
+        self.index = Index(directory, partial(_files, self._files))
         self.index.refresh()
 
     def take(self, address: Address, holder: Holder) -> bool:
@@ -47,27 +47,27 @@ class Leases:
         Raises:
             OSError: The disk is full, or read-only.
         """
-        path, draft = self.directory / str(address), self.index.draft()
+        path, draft = self._file(address), self.index.draft()
         try:
             write(draft, holder.content)
             os.link(draft, path)
         except FileExistsError:
-            if path.stat().st_size > 0:
+            if os.stat(path).st_size > 0:
                 return False
-            draft.replace(path)
+            os.replace(draft, path)
         finally:
-            draft.unlink(missing_ok=True)
+            remove(draft)
         try:
             self.index.remember(holder, [*self.index.of(holder), address])
         except BaseException:
-            path.unlink(missing_ok=True)
+            remove(path)
             raise
         return True
 
     def is_taken(self, address: Address | str) -> bool:
         """Tell whether *address* is leased."""
         try:
-            return (self.directory / str(address)).stat().st_size > 0
+            return os.stat(self._file(address)).st_size > 0
         except FileNotFoundError:
             return False
 
@@ -84,7 +84,7 @@ class Leases:
 
     def taken(self) -> set[str]:
         """Return every leased address, as text."""
-        return _taken(self.directory)
+        return _taken(self._files)
 
     def of(self, holder: Holder) -> list[Address]:
         """Return what *holder* has, old leases of its container without an ifname included."""
@@ -95,32 +95,32 @@ class Leases:
         """Give back what *holder* has; return it."""
         addresses = self.of(holder)
         for address in addresses:
-            (self.directory / str(address)).unlink(missing_ok=True)
+            remove(self._file(address))
         for known in (holder, Holder(holder.container_id)):
             self.index.remember(known, [a for a in self.index.of(known) if a not in addresses])
         return addresses
 
     def give_back(self, address: Address, holder: Holder) -> None:
         """Give one address back."""
-        (self.directory / str(address)).unlink(missing_ok=True)
+        remove(self._file(address))
         self.index.remember(holder, [a for a in self.index.of(holder) if a != address])
 
     def every(self) -> Iterator[tuple[Path, Holder]]:
         """Yield every lease file and whose it is, empty ones included."""
-        for name, holder in _files(self.directory):
+        for name, holder in _files(self._files):
             with suppress(ValueError):  # somebody's 10.1.0.2.bak
                 yield self.directory / str(ip_address(name)), holder
 
     def last(self, index: int) -> Address | None:
         """Return the address that was leased last from range set *index*."""
         try:
-            return ip_address((self.directory / f"{_LAST}{index}").read_text().strip())
+            return ip_address(read(f"{self._files}/{_LAST}{index}").strip())
         except (FileNotFoundError, ValueError):
             return None
 
     def set_last(self, index: int, address: Address) -> None:
         """Remember the address that was leased last from range set *index*."""
-        write(self.directory / f"{_LAST}{index}", str(address))
+        write(f"{self._files}/{_LAST}{index}", str(address))
 
     def _verified(self, holder: Holder) -> list[Address]:
         """Look *holder* up in the index, and believe the lease files only."""
@@ -128,9 +128,12 @@ class Leases:
 
     def _holder_of(self, address: Address) -> Holder | None:
         try:
-            return Holder.of((self.directory / str(address)).read_text(errors="replace"))
+            return Holder.of(read(self._file(address)))
         except FileNotFoundError:
             return None
+
+    def _file(self, address: Address | str) -> str:
+        return f"{self._files}/{address}"
 
 
 @contextmanager
@@ -141,8 +144,11 @@ def opened(data_dir: Path, network: str) -> Iterator[Leases]:
         OSError: The directory cannot be made.
     """
     directory = data_dir / network
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor = _opened(directory / _LOCK)
+    try:
+        descriptor = _opened(f"{directory}/{_LOCK}")
+    except FileNotFoundError:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = _opened(f"{directory}/{_LOCK}")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         leases = Leases(directory)
@@ -152,7 +158,7 @@ def opened(data_dir: Path, network: str) -> Iterator[Leases]:
         os.close(descriptor)
 
 
-def _opened(lock: Path) -> int:
+def _opened(lock: str) -> int:
     try:
         return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
@@ -161,23 +167,14 @@ def _opened(lock: Path) -> int:
         return os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _files(directory: Path) -> Iterator[tuple[str, Holder]]:
+def _files(directory: str) -> Iterator[tuple[str, Holder]]:
     for name in _taken(directory):
         with suppress(FileNotFoundError):
-            yield name, Holder.of(_read(f"{directory}/{name}"))
+            yield name, Holder.of(read(f"{directory}/{name}"))
 
 
-def _taken(directory: Path) -> set[str]:
-    return {name for name in os.listdir(directory) if _is_address(name)}  # noqa: PTH208  60,000 Paths cost 100 ms
-
-
-# Plain system calls: a network of 60,000 leases is read as a whole when its index is made.
-def _read(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, _LONGEST).decode(errors="replace")
-    finally:
-        os.close(descriptor)
+def _taken(directory: str) -> set[str]:
+    return {name for name in os.listdir(directory) if _is_address(name)}
 
 
 def _is_address(name: str) -> bool:

@@ -9,7 +9,7 @@ from podnet.cni.errors import CniError
 from podnet.kernel import links, namespaces, sysctl
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
-from podnet_plugins import container, marks
+from podnet_plugins import container, macs, marks
 from podnet_plugins.skel import Call
 
 _NAME_TRIES = 10
@@ -17,7 +17,7 @@ _NAME_TRIES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A veth pair: the end on the host, and the one inside the container."""
+    """A veth pair: the end on the host, and the one inside the container, as they were made."""
 
     host: Link
     inside: Link
@@ -43,34 +43,26 @@ def make(
     with container.entered(call.netns):
         inside = Netlink()  # stays in there
     with inside, ExitStack() as undo:
-        name = _make(inside, call.ifname, mtu=mtu, mac=mac)
+        with namespaces.opened() as home:
+            pair = _make(home, inside, call.ifname, mtu=mtu, mac=mac)
         undo.callback(links.delete, inside, call.ifname)
-        within = named(inside, call.ifname)
-        sysctl.write("ipv6", "conf", name, "accept_ra", value="0")
+        sysctl.write("ipv6", "conf", pair.host.name, "accept_ra", value="0")
         mark = marks.mark(call.network, call.container_id, call.ifname)
-        if bridge is not None:
-            links.add_port(netlink, name, bridge=bridge, alias=mark)
-        host = named(netlink, name)
         if bridge is None:
-            links.set_alias(netlink, host.index, mark)
+            links.set_alias(netlink, pair.host.index, mark)
+        else:
+            links.add_port(netlink, pair.host.name, bridge=bridge, alias=mark)
         undo.pop_all()
-    return Pair(host=host, inside=within)
+    return pair
 
 
-def _make(inside: Netlink, ifname: str, *, mtu: int, mac: str) -> str:
-    """Make a pair whose other end is where we are; return that end's name."""
-    home = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _make_towards(home, inside, ifname, mtu=mtu, mac=mac)
-    finally:
-        os.close(home)
-
-
-def _make_towards(home: int, inside: Netlink, ifname: str, *, mtu: int, mac: str) -> str:
+def _make(home: int, inside: Netlink, ifname: str, *, mtu: int, mac: str) -> Pair:
+    """Make a pair whose other end is in the namespace *home*."""
+    addresses = {"mac": mac or macs.made_up(), "peer_mac": macs.made_up()}
     for _ in range(_NAME_TRIES):
         peer = f"veth{os.urandom(4).hex()}"
         try:
-            links.add_veth(inside, ifname, peer=peer, peer_netns=home, mtu=mtu, mac=mac)
+            link = links.add_veth(inside, ifname, peer=peer, peer_netns=home, mtu=mtu, **addresses)
         except FileExistsError as exc:
             if links.find(inside, ifname) is not None:
                 message = f'container veth name ("{ifname}") already exists'
@@ -78,7 +70,8 @@ def _make_towards(home: int, inside: Netlink, ifname: str, *, mtu: int, mac: str
         except NetlinkError as exc:
             raise CniError(f"failed to make veth pair: {exc.strerror}") from exc
         else:
-            return peer
+            host = Link(index=link.peer, name=peer, kind="veth", mac=addresses["peer_mac"])
+            return Pair(host=host, inside=link)
     raise CniError(f"failed to make veth pair: no free name after {_NAME_TRIES} tries")
 
 

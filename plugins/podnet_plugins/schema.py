@@ -17,6 +17,7 @@ the field and the value.  Knows shapes and bounds; what excludes what is for the
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
@@ -81,10 +82,16 @@ def read(kind: type[T], config: Fields, section: str = "") -> T:
     if own is None:
         raise InvalidConfigError(f"{section.upper()} config missing '{section}' key")
     values = {
-        one.name: _value(one, runtime_config if _is_capability(one) else own)
-        for one in fields(cast("Any", kind))
+        one.name: _value(one, name, runtime_config if is_capability else own)
+        for one, name, is_capability in _declared(cast("type", kind))
     }
     return kind(**values)
+
+
+@cache
+def _declared(kind: type) -> "list[tuple[Field[Any], str, bool]]":
+    """Return a declaration's fields, their JSON names, and which are capability arguments."""
+    return [(one, _json_name(one), _is_capability(one)) for one in fields(kind)]
 
 
 def schema(kind: type) -> JsonSchema:
@@ -105,8 +112,7 @@ def capabilities(kind: type) -> JsonSchema:
     return {_json_name(one): _field_schema(one) for one in fields(kind) if _is_capability(one)}
 
 
-def _value(one: "Field[Any]", config: Fields) -> object:
-    name = _json_name(one)
+def _value(one: "Field[Any]", name: str, config: Fields) -> object:
     if config.get(name) is None:
         if one.default is MISSING:
             raise InvalidConfigError(f"{config.path(name)} is missing", _doc(one))

@@ -154,7 +154,7 @@ def run(plugin: Plugin) -> NoReturn:
     protocol = _taken_from_everybody_else()
     heard: list[bytes] = []
     try:
-        answer = respond(plugin, dict(os.environ), lambda: _heard(heard))
+        answer = respond(plugin, os.environ, lambda: _heard(heard))
     except CniError as exc:
         _refuse(protocol, exc, _version_of(heard))
     except OSError as exc:

@@ -115,7 +115,7 @@ def search_path(*sources: str | Sequence[str] | None) -> tuple[str, ...]:
     directories: list[str] = []
     for source in sources:
         listed = source.split(":") if isinstance(source, str) else source or ()
-        directories += [os.path.abspath(item) for item in listed if item]  # noqa: PTH100  keep links
+        directories += [os.path.abspath(item) for item in listed if item]
     return tuple(dict.fromkeys(directories))
 
 
@@ -157,8 +157,8 @@ class ProcessExecutor:
         directories = path or self.path
         if not directories:
             raise UsageError("no plugin directories given", "set CNI_PATH or --plugin-dir")
-        candidates = (os.path.join(directory, plugin) for directory in directories)  # noqa: PTH118  before every call: a Path costs more than the look
-        found = next((p for p in candidates if os.path.isfile(p)), None)  # noqa: PTH113
+        candidates = (os.path.join(directory, plugin) for directory in directories)
+        found = next((p for p in candidates if os.path.isfile(p)), None)
         if found is None:
             raise MissingPluginError(plugin, directories)
         if not os.access(found, os.X_OK):

@@ -138,7 +138,7 @@ class PluginHost:
         request = {
             "plugin": plugin,
             "environment": dict(environment),
-            "cwd": os.getcwd(),  # noqa: PTH109  before every call
+            "cwd": os.getcwd(),
             "keep": list(keep_open),
         }
         return HostedChild(self, request, keep_open)

@@ -34,7 +34,7 @@ def loads(text: bytes, what: str = "JSON") -> object:
             f"{what} starts with a byte order mark (BOM): save it as plain UTF-8", line=1, column=1
         )
     try:
-        return json.loads(text.decode(), parse_float=_finite, parse_constant=_refuse_constant)
+        return _DECODER.decode(text.decode())
     except json.JSONDecodeError as exc:
         raise _broken(what, exc, text) from None
     except UnicodeDecodeError as exc:
@@ -76,6 +76,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+
+
 def dumps(value: object, *, indent: int | None = None) -> str:
     """Write *value* so that a Go plugin reads what was meant.
 
@@ -102,15 +105,13 @@ _ALREADY_PLAIN = frozenset({str, int, bool, type(None)})
 def _plain(value: object) -> object:
     if type(value) in _ALREADY_PLAIN:
         return value
-    match value:
-        case float() if value.is_integer() and abs(value) < _LARGEST_PLAIN:
-            return int(value)
-        case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case _:
-            return value
+    if isinstance(value, dict | Mapping):  # of a dict Mapping need not be asked
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
+        return int(value)
+    return value
 
 
 def type_name(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from podnet.kernel.netlink import (
     NLM_F_CREATE,
+    NLM_F_ECHO,
     NLM_F_EXCL,
     Message,
     Netlink,
@@ -33,6 +34,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA =
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFF_UP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x100, 0x200
+_NEW = NLM_F_CREATE | NLM_F_EXCL
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
 # linux/if.h, IF_OPER_*
@@ -138,8 +140,8 @@ def add_veth(  # noqa: PLR0913  two links at once
     mtu: int = 0,
     mac: str = "",
     peer_mac: str = "",
-) -> None:
-    """Make a veth pair: *name* here, *peer* in another namespace.
+) -> Link:
+    """Make a veth pair: *name* here, *peer* in another namespace; return this end.
 
     Args:
         netlink: A socket in the namespace that *name* is to be in.
@@ -161,7 +163,7 @@ def add_veth(  # noqa: PLR0913  two links at once
     if mac:
         body += attribute(_IFLA_ADDRESS, mac_bytes(mac))
     body += nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), data)
-    _create(netlink, body, f"add veth {name}")
+    return _created(netlink, body, name, f"add veth {name}")
 
 
 def add_ifb(netlink: Netlink, name: str, *, mtu: int) -> None:
@@ -287,7 +289,16 @@ def mac_bytes(mac: str) -> bytes:
 
 
 def _create(netlink: Netlink, body: bytes, what: str) -> None:
-    netlink.request(_RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=what)
+    netlink.request(_RTM_NEWLINK, body, flags=_NEW, what=what)
+
+
+def _created(netlink: Netlink, body: bytes, name: str, what: str) -> Link:
+    """Create a link; return it as the kernel says it made it (before Linux 6.2: says nothing)."""
+    for message in netlink.ask(_RTM_NEWLINK, body, flags=_NEW | NLM_F_ECHO, what=what):
+        return _link(message)
+    if (link := find(netlink, name)) is None:
+        raise NetlinkError(errno.ENODEV, f"{what}: it is gone")
+    return link
 
 
 def _info(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:

@@ -26,7 +26,8 @@ NLA_F_NESTED = 0x8000
 _NLA_TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-_RECEIVE = 1 << 20
+# A dump comes in messages of 32 KiB at most (af_netlink.c); room for more is paid on every call.
+_RECEIVE = 1 << 16
 # The reference plugins try five times, and then believe what they have (netlinksafe).
 _DUMP_TRIES = 20
 # Acknowledgements wait in the socket until they are read, and it holds a few hundred.
@@ -74,8 +75,18 @@ def u8(kind: int, value: int) -> bytes:
 
 
 def attributes(buffer: bytes, offset: int = 0) -> dict[int, bytes]:
-    """Unpack the attributes of *buffer* from *offset* on; of one kind the last counts."""
-    return dict(every_attribute(buffer, offset))
+    """Unpack the attributes of *buffer* from *offset* on; of one kind the last counts.
+
+    A link has fifty, and every plugin looks at several links: hence no generator here.
+    """
+    found, last = dict[int, bytes](), len(buffer) - _ATTRIBUTE.size
+    while offset <= last:
+        length, kind = _ATTRIBUTE.unpack_from(buffer, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _NLA_TYPE_MASK] = buffer[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
 
 
 def every_attribute(buffer: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -249,9 +260,16 @@ class Netlink:
         Raises:
             NetlinkError: The kernel refused; ENODEV and the like where there is no such thing.
         """
+        return self.ask(kind, body, flags=flags, what=what)[0]
+
+    def ask(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> list[Message]:
+        """Send one request and return its answers; what the kernel may leave unanswered has none.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
         self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
-        answers = [message for message, _ in self._answers(what)]
-        return answers[0]
+        return [message for message, _ in self._answers(what)]
 
     def dump(self, kind: int, body: bytes, *, what: str = "") -> list[Message]:
         """Return every object of a table; start again when it changed in the meantime.

@@ -6,7 +6,7 @@ Keys are path components, so that an interface called ``eth0.5`` needs no escape
 import os
 
 _ROOT = "/proc/sys/net"
-_LONGEST = 65536
+_LONGEST = 16384
 
 
 def read(*key: str) -> str | None:
@@ -27,15 +27,19 @@ def write(*key: str, value: str) -> bool:
     Raises:
         OSError: The kernel refuses the value.
     """
-    current = read(*key)
-    if current is None:
+    try:
+        descriptor = os.open(_path(key), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    if current != value:
-        descriptor = os.open(_path(key), os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
+    except OSError:  # not ours to write; but what is there already need not be written
+        if read(*key) == value:
+            return True
+        raise
+    try:
+        if os.read(descriptor, _LONGEST).decode().strip() != value:
+            os.pwrite(descriptor, value.encode(), 0)
+    finally:
+        os.close(descriptor)
     return True
 
 
