@@ -97,7 +97,9 @@ class Own:
     def __init__(self, talk: socket.socket) -> None:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._numbers = [talk.detach(), nothing, *worlds.own()]
+        self._homes = [_identity(number) for number in self._numbers[2:]]
         self._away: list[str] = []
+        self._environment = dict(os.environ)
         self._close_but({*range(_STREAMS)})
 
     def await_request(self) -> Request | None:
@@ -126,7 +128,7 @@ class Own:
         sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]
         environment = request.asked["environment"]
         assert isinstance(environment, dict)  # noqa: S101
-        _take_environment(environment)
+        self._take_environment(environment)
         _open_streams()
 
     def let_go(self) -> None:
@@ -145,15 +147,29 @@ class Own:
 
     def _enter(self, namespaces: Mapping[str, int], cwd: str) -> None:
         """Enter those namespaces that are not the host's own."""
-        homes = dict(zip(worlds.KINDS, self._numbers[2:], strict=True))
         different = {
             kind: descriptor
-            for kind, descriptor in namespaces.items()
-            if not os.path.samestat(os.fstat(descriptor), os.fstat(homes[kind]))
+            for (kind, descriptor), home in zip(namespaces.items(), self._homes, strict=True)
+            if _identity(descriptor) != home
         }
         self._away = [*different]
         worlds.enter_some(different)
         os.chdir(cwd)
+
+    @property
+    def environment_is_as_taken(self) -> bool:
+        """Whether nobody has changed the environment since it was taken on."""
+        return self._environment == dict(os.environ)
+
+    def _take_environment(self, environment: dict[str, str]) -> None:
+        """Make it exactly this; most of it was the last call's, and need not be written again."""
+        before = self._environment
+        for name in before.keys() - environment.keys():
+            del os.environ[name]
+        for name, value in environment.items():
+            if before.get(name) != value:
+                os.environ[name] = value
+        self._environment = environment
 
     def _take_descriptors(self, request: Request) -> None:
         """Put the streams at 0, 1 and 2 and the locks where they were; close everything else."""
@@ -179,14 +195,9 @@ class Own:
                 os.closerange(low + 1, high)
 
 
-def _take_environment(environment: Mapping[str, str]) -> None:
-    """Make it exactly this; most of it is the host's own, and need not be written again."""
-    before = dict(os.environ)
-    for name in before.keys() - environment.keys():
-        del os.environ[name]
-    for name, value in environment.items():
-        if before.get(name) != value:
-            os.environ[name] = value
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _open_streams() -> None:

@@ -354,5 +354,5 @@ def _refuse(protocol: int, error: CniError, cni_version: str) -> NoReturn:
 
 
 def _print(protocol: int, value: Mapping[str, object], *, indent: int | None = None) -> None:
-    with open(protocol, "w", encoding="utf-8") as stdout:
-        stdout.write(wire.dumps(value, indent=indent) + "\n")
+    with open(protocol, "wb") as stdout:
+        stdout.write(wire.dumps(value, indent=indent).encode() + b"\n")

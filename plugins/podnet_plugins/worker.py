@@ -64,7 +64,9 @@ def _serve(own: Own, find: Find, calls: int, *, is_awaited: bool) -> int:
         libc.die_with_parent(0)
         status = _run(own, find, request)
         _end_with(host)
-        if status or _left_somebody() or not imprint.is_still_true():
+        if status or _left_somebody():
+            return status
+        if not own.environment_is_as_taken or not imprint.is_still_true():
             return status
         own.return_home()
         if is_awaited and not call:

@@ -6,7 +6,7 @@ Knows drafts, fsync and modes; knows nothing of what is written.
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podnet.errors import MissingError, PodnetError
@@ -26,7 +26,7 @@ def make_directory(directory: Path) -> None:
     Raises:
         PodnetError: It cannot be made.
     """
-    if directory.is_dir():
+    if os.path.isdir(directory):
         return
     missing = [d for d in (directory, *directory.parents) if not d.is_dir()]
     with naming(directory):
@@ -46,17 +46,18 @@ def write(path: Path, content: bytes, *, drafts: Path | None = None) -> None:
     Raises:
         PodnetError: The disk is full, read-only, or not ours; *path* is as it was.
     """
-    draft = (drafts or path.parent) / f".{path.name[:100]}.{os.urandom(4).hex()}.draft"
+    draft = f"{drafts or path.parent}/.{path.name[:100]}.{os.urandom(4).hex()}.draft"
     with naming(path):
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
         try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123  opened with a mode of our own
+            with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(path)
+            os.replace(draft, path)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
             raise
 
 
@@ -66,14 +67,14 @@ def probe(directory: Path) -> None:
     Raises:
         PodnetError: It could not: read-only, full, or not ours.
     """
-    draft = directory / f".{os.urandom(4).hex()}.probe"
+    draft = f"{directory}/.{os.urandom(4).hex()}.probe"
     with naming(directory):
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
         try:
             os.posix_fallocate(descriptor, 0, _ORDINARY_SIZE)
         finally:
             os.close(descriptor)
-            draft.unlink()
+            os.unlink(draft)
 
 
 @contextmanager

@@ -103,12 +103,13 @@ _ALREADY_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def _plain(value: object) -> object:
-    if type(value) in _ALREADY_PLAIN:
-        return value
     if isinstance(value, dict | Mapping):  # of a dict Mapping need not be asked
-        return {key: _plain(item) for key, item in value.items()}
+        return {
+            key: item if type(item) in _ALREADY_PLAIN else _plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _ALREADY_PLAIN else _plain(item) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
         return int(value)
     return value
