@@ -15,7 +15,7 @@ from dataclasses import replace
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
 from podnet.cni.versions import RELEASED
-from podnet.kernel import links, namespaces, traffic
+from podnet.kernel import links, namespaces, removal, traffic
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
 from podnet.kernel.traffic import TokenBucket
@@ -82,14 +82,13 @@ def delete(call: Call) -> None:
     """Remove the ifb, and the queues on the host's end where that is still there."""
     with Netlink() as netlink:
         ifb, host = _ifb(netlink, call), _remaining_host_end(netlink, call)
+        if ifb is not None:
+            removal.remove(ifb.name)
         if host is not None:
             traffic.delete_token_bucket(netlink, host.index)
-            ours = {0, ifb.index if ifb else 0}
-            targets = traffic.redirections(netlink, host.index)
-            if targets and targets <= ours:
+            # What led to the ifb leads nowhere now, which the kernel calls 0.
+            if traffic.redirections(netlink, host.index) == {0}:
                 traffic.delete_ingress(netlink, host.index)
-        if ifb is not None:
-            links.delete(netlink, ifb.name)
 
 
 def gc(call: Call) -> None:
@@ -98,7 +97,7 @@ def gc(call: Call) -> None:
     with Netlink() as netlink:
         for link in links.every(netlink):
             if link.kind == "ifb" and marks.is_stale(link.alias, call.network, valid):
-                links.delete(netlink, link.name)
+                removal.remove(link.name)
 
 
 def status(call: Call) -> None:

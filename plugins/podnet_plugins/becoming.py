@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from itertools import pairwise
 from typing import Self, TextIO
 
-from podnet.kernel import worlds
+from podnet.kernel import removal, worlds
 
 _EXECUTABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")
 _STREAMS = 3
@@ -92,12 +92,13 @@ class Own:
 
     Args:
         talk: Where requests come from and answers go; every other descriptor is closed.
+        undertaker: To whom the wait for links that go is left.
     """
 
-    def __init__(self, talk: socket.socket) -> None:
+    def __init__(self, talk: socket.socket, undertaker: socket.socket) -> None:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._numbers = [talk.detach(), nothing, *worlds.own()]
-        self._homes = [_identity(number) for number in self._numbers[2:]]
+        self._numbers = [talk.detach(), nothing, undertaker.detach(), *worlds.own()]
+        self._homes = [_identity(number) for number in self._numbers[-len(worlds.KINDS) :]]
         self._away: list[str] = []
         self._environment = dict(os.environ)
         self._close_but({*range(_STREAMS)})
@@ -125,6 +126,7 @@ class Own:
         """Take on everything of *request*."""
         self._enter(request.namespaces, str(request.asked["cwd"]))
         self._take_descriptors(request)
+        removal.leave_to(self._numbers[2])
         sys.argv[:] = [os.path.join(_EXECUTABLES, request.plugin)]
         environment = request.asked["environment"]
         assert isinstance(environment, dict)  # noqa: S101
@@ -140,7 +142,7 @@ class Own:
 
     def return_home(self) -> None:
         """Go back to where the plugin host is; no Node must stay for us."""
-        homes = dict(zip(worlds.KINDS, self._numbers[2:], strict=True))
+        homes = dict(zip(worlds.KINDS, self._numbers[-len(worlds.KINDS) :], strict=True))
         worlds.enter_some({kind: homes[kind] for kind in self._away})
         self._away = []
         os.chdir("/")

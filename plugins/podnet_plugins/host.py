@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from podnet_plugins import rehearsal, worker
+from podnet_plugins import rehearsal, undertaker, worker
 from podnet_plugins.becoming import Own, Request
 
 #: The request for a worker ahead of need; any other is a plugin's type.
@@ -79,6 +79,7 @@ class Host:
         self._workers: dict[int, tuple[int, socket.socket]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
+        self._burials = self._have_undertaker()
 
     def serve(self) -> None:
         """Answer until the socket is closed."""
@@ -86,7 +87,7 @@ class Host:
             events = self._poll.poll(None if self._all_loaded else 0)
             for descriptor, _ in events:
                 if descriptor in self._workers:
-                    self._bury(descriptor)
+                    self._reap(descriptor)
                 elif asked := self._asked():
                     self._answer(asked)
                 else:
@@ -123,14 +124,26 @@ class Host:
         pid = os.fork()
         if pid == 0:
             calls = worker.MOST_CALLS if self._all_loaded else 1
-            worker.serve(Own(ours), self._plugins.get, calls=calls, is_awaited=is_awaited)
+            worker.serve(
+                Own(ours, self._burials), self._plugins.get, calls=calls, is_awaited=is_awaited
+            )
         ended = os.pidfd_open(pid)
         self._workers[ended] = pid, ours
         self._poll.register(ended, select.POLLIN)
         with theirs, suppress(OSError):  # nobody may ask any more
             socket.send_fds(self._control, [str(pid).encode()], [theirs.fileno()])
 
-    def _bury(self, ended: int) -> None:
+    def _have_undertaker(self) -> socket.socket:
+        """Fork the undertaker; return where it is told."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            undertaker.serve(theirs)
+        theirs.close()
+        self._undertaker = pid
+        return ours
+
+    def _reap(self, ended: int) -> None:
         """Reap a worker; say how the plugin ended that it was, or that it never was one."""
         pid, talk = self._workers.pop(ended)
         self._poll.unregister(ended)
@@ -141,16 +154,17 @@ class Host:
             talk.send(said)
 
     def _see_off(self) -> None:
-        """Wait a moment for the workers that end with us; whoever is a plugin goes on."""
+        """Wait a moment for those that end with us; whoever is a plugin goes on."""
         poll, deadline = select.poll(), time.monotonic() + _FAREWELL
-        for ended in self._workers:
+        self._burials.close()
+        leaving = {ended: pid for ended, (pid, _) in self._workers.items()}
+        leaving[os.pidfd_open(self._undertaker)] = self._undertaker
+        for ended in leaving:
             poll.register(ended, select.POLLIN)
-        left = len(self._workers)
-        while left and (seconds := deadline - time.monotonic()) > 0:
+        while leaving and (seconds := deadline - time.monotonic()) > 0:
             for ended, _ in poll.poll(seconds * 1000):
                 poll.unregister(ended)
-                os.waitpid(self._workers[ended][0], 0)
-                left -= 1
+                os.waitpid(leaving.pop(ended), 0)
 
 
 def _left_request(talk: socket.socket) -> bool:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from podnet.cni.errors import CniError
-from podnet.kernel import links, namespaces, sysctl
+from podnet.kernel import links, namespaces, removal, sysctl
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
 from podnet_plugins import container, macs, marks
@@ -90,15 +90,16 @@ def delete(call: Call) -> None:
 def delete_marked(wanted: Callable[[str], bool]) -> None:
     """Remove every pair on the host whose mark is *wanted*."""
     with Netlink() as netlink:
-        for link in links.every(netlink):
-            if link.kind == "veth" and wanted(link.alias):
-                links.delete(netlink, link.name)
+        found = [link for link in links.every(netlink) if link.kind == "veth"]
+    for link in found:
+        if wanted(link.alias):
+            removal.remove(link.name)
 
 
 def delete_inside(netns: str, ifname: str) -> None:
     """Remove an interface inside a container, and so its pair."""
-    with namespaces.entered(netns), Netlink() as inside:
-        links.delete(inside, ifname)
+    with namespaces.entered(netns):
+        removal.remove(ifname)
 
 
 def named(netlink: Netlink, name: str) -> Link:

@@ -14,7 +14,7 @@ from functools import partial
 from podnet.cni.errors import CniError, Code, InvalidConfigError
 from podnet.cni.result import Dns, Interface, Result
 from podnet.errors import MissingError
-from podnet.kernel import links, namespaces, routes, sysctl, virtual_links
+from podnet.kernel import links, namespaces, removal, routes, sysctl, virtual_links
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet.kernel.virtual_links import NewLink
@@ -217,8 +217,8 @@ def delete(call: Call, unmake: Callable[[], None] | None = None) -> None:
 
 def _delete_link(call: Call) -> None:
     if call.netns and namespaces.is_namespace(call.netns):
-        with container.entered(call.netns), Netlink() as inside:
-            links.delete(inside, call.ifname)
+        with container.entered(call.netns):
+            removal.remove(call.ifname)
 
 
 def gc(call: Call) -> None:

@@ -27,9 +27,10 @@ class Recorder(Netlink):
         self.read: Any = None
         self.answers = answers
 
-    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> None:
+    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> list[Message]:
         """Keep the message as pyroute2 reads it."""
         self.read = _decoded(kind, body)
+        return []
 
     def dump(self, kind: int, body: bytes, *, what: str = "") -> list[Message]:
         """Keep the message, and answer."""

@@ -12,7 +12,8 @@ import pytest
 import podnet_plugins
 from podnet.cni.versions import Verb
 from podnet.execute import Outcome, ProcessExecutor
-from podnet.kernel import namespaces
+from podnet.kernel import links, namespaces
+from podnet.kernel.netlink import Netlink
 from podnet.node import Node
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
@@ -136,3 +137,26 @@ def test_a_host_that_was_killed_is_replaced_by_an_interpreter() -> None:
 
     assert outcome.exit_status == 0
     made.close()
+
+
+def test_without_the_undertaker_a_worker_waits_for_the_kernel_itself(node: Node) -> None:
+    made = PluginHost(OURS)
+    executor = ProcessExecutor(path=(str(OURS),), host=made)
+
+    def live() -> tuple[int | None, int | None, bool]:
+        namespaces.create(Path("/run/netns/c1"))
+        added = executor.run(_ask("bridge", Verb.ADD))
+        for child in _children(
+            made.pid
+        ):  # whoever is none is a worker that waits, and is forked again
+            os.kill(child, signal.SIGKILL)
+        removed = executor.run(_ask("bridge", Verb.DEL))
+        with namespaces.entered("/run/netns/c1"), Netlink() as inside:
+            return added.exit_status, removed.exit_status, links.find(inside, "eth0") is None
+
+    assert node.run(live) == (0, 0, True)
+    made.close()
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]

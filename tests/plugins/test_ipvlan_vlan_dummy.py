@@ -70,11 +70,12 @@ class Recorder(Netlink):
     def __init__(self) -> None:
         self.read: Any = None
 
-    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> None:
+    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> list[Message]:
         """Keep the message."""
         header = struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0)
         self.read = ifinfmsg(header + body)
         self.read.decode()
+        return []
 
 
 NEW = NewLink(name="eth0", netns=7, master=3, mtu=1400, mac="02:00:00:00:00:01")

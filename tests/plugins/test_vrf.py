@@ -95,10 +95,13 @@ def test_pyroute2_reads_the_vrf_that_is_asked_for_and_ours_reads_what_it_writes(
         def __init__(self) -> None:
             pass
 
-        def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> None:
+        def request(
+            self, kind: int, body: bytes, *, flags: int = 0, what: str = ""
+        ) -> list[Message]:
             message = ifinfmsg(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
             message.decode()
             sent.append(message)
+            return []
 
         def get(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> Message:
             data = {"attrs": [["IFLA_VRF_TABLE", 70000]]}

@@ -16,6 +16,7 @@ from podnet.kernel.netlink import (
     Message,
     Netlink,
     NetlinkError,
+    Request,
     as_int,
     as_text,
     attribute,
@@ -183,6 +184,11 @@ def delete(netlink: Netlink, name: str) -> bool:
     return netlink.remove(_RTM_DELLINK, body, absent={errno.ENODEV}, what=f"delete link {name}")
 
 
+def deletion(index: int) -> Request:
+    """Return the request that deletes a link, for somebody else to send."""
+    return Request(_RTM_DELLINK, _info(index))
+
+
 def set_up(netlink: Netlink, index: int, *, up: bool = True) -> None:
     """Set a link up or down."""
     body = _info(index, flags=_IFF_UP if up else 0, change=_IFF_UP)
@@ -294,7 +300,7 @@ def _create(netlink: Netlink, body: bytes, what: str) -> None:
 
 def _created(netlink: Netlink, body: bytes, name: str, what: str) -> Link:
     """Create a link; return it as the kernel says it made it (before Linux 6.2: says nothing)."""
-    for message in netlink.ask(_RTM_NEWLINK, body, flags=_NEW | NLM_F_ECHO, what=what):
+    for message in netlink.request(_RTM_NEWLINK, body, flags=_NEW | NLM_F_ECHO, what=what):
         return _link(message)
     if (link := find(netlink, name)) is None:
         raise NetlinkError(errno.ENODEV, f"{what}: it is gone")

@@ -174,7 +174,7 @@ class Netlink:
         """Close the socket."""
         self._socket.close()
 
-    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> None:
+    def request(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> list[Message]:
         """Send one request and wait for the kernel's acknowledgement.
 
         Args:
@@ -183,12 +183,14 @@ class Netlink:
             flags: NLM_F_* besides REQUEST and ACK.
             what: What is being done, for the message.
 
+        Returns:
+            What it said before; mostly nothing.
+
         Raises:
             NetlinkError: The kernel refused.
         """
         self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
-        for _ in self._answers(what):
-            pass
+        return [message for message, _ in self._answers(what)]
 
     def remove(self, kind: int, body: bytes, *, absent: Collection[int], what: str) -> bool:
         """Have the kernel delete something; return whether it was there.
@@ -260,16 +262,30 @@ class Netlink:
         Raises:
             NetlinkError: The kernel refused; ENODEV and the like where there is no such thing.
         """
-        return self.ask(kind, body, flags=flags, what=what)[0]
+        return self.request(kind, body, flags=flags, what=what)[0]
 
-    def ask(self, kind: int, body: bytes, *, flags: int = 0, what: str = "") -> list[Message]:
-        """Send one request and return its answers; what the kernel may leave unanswered has none.
+    def give_away(self, request: Request, to: socket.socket) -> None:
+        """Have whoever reads *to* send a request on this socket, and wait there in our place.
 
         Raises:
-            NetlinkError: The kernel refused.
+            OSError: Nobody does.
         """
-        self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
-        return [message for message, _ in self._answers(what)]
+        message = self._packed(request.kind, NLM_F_REQUEST | NLM_F_ACK, request.body)
+        socket.send_fds(to, [message], [self._socket.fileno()])
+
+    def is_answered(self, what: str) -> bool:
+        """Tell whether the kernel has acknowledged what was given away; wait for nothing.
+
+        Raises:
+            NetlinkError: It refused.
+        """
+        try:
+            buffer = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        for _, flags, payload, _ in self._messages(buffer, self._sequence):
+            _raise_for(payload, flags, what)
+        return True
 
     def dump(self, kind: int, body: bytes, *, what: str = "") -> list[Message]:
         """Return every object of a table; start again when it changed in the meantime.
