@@ -52,7 +52,8 @@ def serve(own: Own, find: Find, *, calls: int, is_awaited: bool) -> NoReturn:
 def _serve(own: Own, find: Find, calls: int, *, is_awaited: bool) -> int:
     host = os.getppid()
     if not is_awaited:
-        _warm_up()
+        libc.populate_writable()
+        rehearsal.rehearse()
     imprint = Imprint()
     for call in range(calls):
         _end_with(host)
@@ -69,15 +70,7 @@ def _serve(own: Own, find: Find, calls: int, *, is_awaited: bool) -> int:
         if not own.environment_is_as_taken or not imprint.is_still_true():
             return status
         own.return_home()
-        if is_awaited and not call:
-            _warm_up()
     return 0
-
-
-def _warm_up() -> None:
-    """Do while nobody waits what the first calls would lose time with."""
-    libc.populate_writable()
-    rehearsal.rehearse()
 
 
 def _end_with(host: int) -> None:
