@@ -264,29 +264,6 @@ class Netlink:
         """
         return self.request(kind, body, flags=flags, what=what)[0]
 
-    def give_away(self, request: Request, to: socket.socket) -> None:
-        """Have whoever reads *to* send a request on this socket, and wait there in our place.
-
-        Raises:
-            OSError: Nobody does.
-        """
-        message = self._packed(request.kind, NLM_F_REQUEST | NLM_F_ACK, request.body)
-        socket.send_fds(to, [message], [self._socket.fileno()])
-
-    def is_answered(self, what: str) -> bool:
-        """Tell whether the kernel has acknowledged what was given away; wait for nothing.
-
-        Raises:
-            NetlinkError: It refused.
-        """
-        try:
-            buffer = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        for _, flags, payload, _ in self._messages(buffer, self._sequence):
-            _raise_for(payload, flags, what)
-        return True
-
     def dump(self, kind: int, body: bytes, *, what: str = "") -> list[Message]:
         """Return every object of a table; start again when it changed in the meantime.
 
@@ -335,6 +312,33 @@ class Netlink:
             if first <= sequence <= self._sequence:
                 yield kind, flags, buffer[offset + _HEADER.size : offset + length], sequence
             offset += length + (-length % 4)
+
+
+class LentNetlink(Netlink):
+    """A socket on which somebody else sends our request, and waits in our place."""
+
+    def give_away(self, request: Request, to: socket.socket) -> None:
+        """Have whoever reads *to* send a request on this socket.
+
+        Raises:
+            OSError: Nobody does.
+        """
+        message = self._packed(request.kind, NLM_F_REQUEST | NLM_F_ACK, request.body)
+        socket.send_fds(to, [message], [self._socket.fileno()])
+
+    def is_answered(self, what: str) -> bool:
+        """Tell whether the kernel has acknowledged what was given away; wait for nothing.
+
+        Raises:
+            NetlinkError: It refused.
+        """
+        try:
+            buffer = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        for _, flags, payload, _ in self._messages(buffer, self._sequence):
+            _raise_for(payload, flags, what)
+        return True
 
 
 def _raise_for(payload: bytes, flags: int, what: str) -> None:

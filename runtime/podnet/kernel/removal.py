@@ -11,7 +11,7 @@ import time
 
 from podnet.kernel import links
 from podnet.kernel.links import Link
-from podnet.kernel.netlink import Netlink, Request
+from podnet.kernel.netlink import LentNetlink, Netlink, Request
 
 _NOBODY = -1
 # Seconds: whoever was to ask the kernel was killed if the link is there still.
@@ -45,7 +45,7 @@ def _left_to_somebody(netlink: Netlink, link: Link) -> bool:
     if _undertaker == _NOBODY:
         return False
     deadline = time.monotonic() + _PATIENCE
-    with Netlink() as asking:
+    with LentNetlink() as asking:
         try:
             _give_away(asking, links.deletion(link.index))
         except OSError:  # nobody is there any more
@@ -59,7 +59,7 @@ def _left_to_somebody(netlink: Netlink, link: Link) -> bool:
     return True
 
 
-def _give_away(asking: Netlink, request: Request) -> None:
+def _give_away(asking: LentNetlink, request: Request) -> None:
     somebody = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=_undertaker)
     try:
         asking.give_away(request, somebody)
