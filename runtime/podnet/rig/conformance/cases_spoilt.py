@@ -1,6 +1,6 @@
 """A file that a power cut has left empty, or full of NULs: it is one pod's loss, and no more.
 
-Each file that an ADD wrote is spoilt in turn, the shared ones too, and is mended before the next.
+Each file that an ADD wrote is spoilt in turn, the shared ones too.
 """
 
 from podnet.rig.conformance.case import Level, case
@@ -40,7 +40,7 @@ def spoilt_file_add(trial: Trial) -> None:
 )
 def spoilt_file_del(trial: Trial) -> None:
     pod = trial.pod()
-    for what in spoilings(trial, pod):
+    for what in spoilings(trial, pod, mended=False):
         succeeded(trial.delete(pod), f"DEL, where {what},")
 
 
@@ -58,7 +58,7 @@ def spoilt_file_frees(trial: Trial) -> None:
         raise Inapplicable("its parameters do not say how to fill it up (key `full`)")
     trial = trial.configured(**full)
     pod = trial.pod()
-    for what in spoilings(trial, pod):
+    for what in spoilings(trial, pod, mended=False):
         trial.delete(pod)
         succeeded(trial.add(pod), f"ADD where there is room for one, {what}, and DEL was called,")
 

@@ -104,20 +104,26 @@ def in_trouble(trial: Trial, directories: Iterable[Path], trouble: Trouble) -> I
         yield
 
 
-def spoilings(trial: Trial, pod: Attachment) -> Iterator[str]:
+def spoilings(trial: Trial, pod: Attachment, *, mended: bool = True) -> Iterator[str]:
     """ADD *pod* again and again, and spoil one of its files each time, in each way; say which.
 
-    Whoever asks may DEL it.  The files that its network shares are among them.
+    The files that its network shares are among them.
+
+    Args:
+        trial: Where.
+        pod: What comes and goes.
+        mended: Give the file its content again before DEL, unless somebody has dealt with it;
+            not where DEL is what is asked for.
 
     Raises:
         Inapplicable: There are none.
-        Violation: An ADD fails, though what was spoilt has been mended.
+        Violation: An ADD fails.
     """
     known: set[Path] = set()
     last, number = "", 0
     while True:
         before = trial.on_node(contents)
-        succeeded(trial.add(pod), f"ADD after {last} for a while" if last else "ADD")
+        succeeded(trial.add(pod), f"ADD after one where {last}" if last else "ADD")
         there = trial.on_node(contents)
         known.update(written(before, there))
         ways = [
@@ -134,12 +140,12 @@ def spoilings(trial: Trial, pod: Attachment) -> Iterator[str]:
         trial.on_node(path.write_bytes, bad)
         last = f"{path} {how}"
         yield last
-        trial.on_node(_mend, path, bad, there[path])
+        if mended:
+            trial.on_node(_mend, path, bad, there[path])
         trial.delete(pod)
         number += 1
 
 
 def _mend(path: Path, bad: bytes, good: bytes) -> None:
-    """Give a file its content again, unless somebody has dealt with it."""
     if path.is_file() and path.read_bytes() == bad:
         path.write_bytes(good)
