@@ -60,10 +60,11 @@ class Lan:
         return process
 
     def server(self, *options: str, first: int = 10, interface: str = "m1") -> Any:
-        """Start dnsmasq."""
+        """Start dnsmasq, which stays who it is: in a user namespace there is nobody else."""
         return self.start(
             *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-ping"),
-            *("--user=root", "--pid-file=", "--log-facility=-", f"--dhcp-leasefile={LEASES}"),
+            *("--user=root", "--group=", "--pid-file=", "--log-facility=-"),
+            f"--dhcp-leasefile={LEASES}",
             *(f"--interface={interface}", f"--dhcp-range=10.9.0.{first},10.9.0.{first + 40},2m"),
             *options,
             netns=SERVER if interface == "m1" else "",
