@@ -108,8 +108,10 @@ def _word(value: object) -> str:
 def status(call: Call) -> None:
     """Say whether an ADD could succeed."""
     read(TapConfig, call.config)
-    if not tuntap.is_supported():
-        raise CniError(tuntap.missing().message, code=Code.NOT_AVAILABLE)
+    try:
+        tuntap.require()
+    except MissingError as exc:
+        raise CniError(exc.message, exc.hint, code=Code.NOT_AVAILABLE) from exc
     delegate.status(call)
 
 

@@ -96,7 +96,8 @@ def _opened() -> int:
         return os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as exc:
         if exc.errno in {errno.ENOENT, errno.ENODEV, errno.ENXIO}:
-            raise missing() from exc
+            hint = f"there is no {_DEVICE}"
+            raise MissingError("this kernel has no tun (CONFIG_TUN)", hint) from exc
         if exc.errno in {errno.EACCES, errno.EPERM}:
             hint = f"most systems let everybody: chmod 0666 {_DEVICE}"
             raise MissingError(f"no permission to open {_DEVICE}", hint) from exc
@@ -131,18 +132,13 @@ def make_and_exit(name: str, multi_queue: bool, owner: int | None, group: int | 
         sys.exit(exc.errno)
 
 
-def is_supported() -> bool:
-    """Tell whether the kernel can make taps."""
-    try:
-        os.close(_opened())
-    except MissingError:
-        return False
-    return True
+def require() -> None:
+    """Hold that taps can be made here.
 
-
-def missing() -> MissingError:
-    """Return the error that names what a kernel without taps lacks."""
-    return MissingError("this kernel has no tun (CONFIG_TUN)", f"there is no {_DEVICE}")
+    Raises:
+        MissingError: The kernel has none, or this user may make none.
+    """
+    os.close(_opened())
 
 
 def tap_of(link: Link) -> Tap | None:

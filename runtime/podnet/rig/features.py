@@ -6,10 +6,9 @@ another kernel as often as not.
 
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 
-from podnet.errors import UsageError
-from podnet.kernel import traffic, virtual_links
+from podnet.errors import MissingError, UsageError
+from podnet.kernel import traffic, tuntap, virtual_links
 from podnet.kernel.netlink import Netlink
 from podnet.node import Node
 
@@ -49,14 +48,20 @@ def lacking(node: Node, name: str) -> str:
     check([name])
     if name in PROGRAMS:
         return "" if shutil.which(name) else f"there is no program {name}"
-    if node.run(_has, name):
-        return ""
-    return f"this kernel has no {name}"
+    if name == "tun":  # made through its device, not by netlink
+        return node.run(_lacks_tun)
+    return "" if node.run(_has, name) else f"this kernel has no {name}"
+
+
+def _lacks_tun() -> str:
+    try:
+        tuntap.require()
+    except MissingError as exc:
+        return exc.message
+    return ""
 
 
 def _has(name: str) -> bool:
-    if name == "tun":  # made through its device, not by netlink
-        return Path("/dev/net/tun").exists()
     with Netlink() as netlink:
         if name in LINKS:
             return virtual_links.is_supported(netlink, name)
