@@ -7,6 +7,7 @@ is podnet_plugins.host.  Knows sockets and descriptors, and no plugin.
 
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -24,6 +25,8 @@ _LAUNCH = "launch.py"
 _ONE_AHEAD = b"+"
 _FREE, _UNTAKEN = b"free", b"untaken"
 _LONGEST_WORD = 64
+# Milliseconds; a fork takes about as long, and its first calls longer than others.
+_A_MOMENT = 1
 _ONE = struct.Struct("i")
 
 
@@ -173,6 +176,8 @@ class PluginHost:
         with self._lock:
             control = self._control = self._control or self._launch()
             self._look_around(control)
+            if not self._waiting and self._is_about_to_wait():
+                self._look_around(control)
             if not self._waiting:
                 control.send(plugin.encode())
                 self._waiting.append(_forked(control))
@@ -192,6 +197,13 @@ class PluginHost:
             elif waits is None:
                 worker.talk.close()
                 control.send(_ONE_AHEAD)
+
+    def _is_about_to_wait(self) -> bool:
+        """Tell whether a worker waits again in a moment: sooner than another is forked."""
+        poll = select.poll()
+        for worker in self._served:
+            poll.register(worker.talk, select.POLLIN)
+        return bool(self._served and poll.poll(_A_MOMENT))
 
     def _launch(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
