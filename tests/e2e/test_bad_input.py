@@ -899,6 +899,7 @@ def test_root_without_capabilities_is_no_root(podnet, conflist, snapshot):
     assert snapshot() == before
 
 
+@pytest.mark.usefixtures("becomes_anybody")
 @pytest.mark.parametrize("command", [["list"], ["create", "web"], ["node", "create", "lab"]])
 def test_without_root_and_without_a_home_podnet_says_what_it_needs(
     podnet, conflist, snapshot, command
@@ -913,6 +914,7 @@ def test_without_root_and_without_a_home_podnet_says_what_it_needs(
     assert snapshot() == before
 
 
+@pytest.mark.usefixtures("becomes_anybody")
 @pytest.mark.parametrize("command", [["version"], ["networks"], ["--help"]])
 def test_without_root_podnet_can_still_look(podnet, conflist, command):
     conflist("n", BRIDGE)
