@@ -22,7 +22,7 @@ from podnet_plugins.becoming import Own, Request
 from podnet_plugins.imprint import Imprint
 
 #: How many calls a worker serves: garbage is not collected, and so not touched, while it lives.
-MOST_CALLS = 64
+MOST_CALLS = 256
 #: What a worker says when it waits for a request again.
 FREE = "free"
 
