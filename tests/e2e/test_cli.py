@@ -880,6 +880,7 @@ def test_version(podnet):
     assert "1.1.0" in said
     assert "0.1.0" in podnet.json("version")["cni"]
     assert podnet("version", "-o", "name").stdout == said.splitlines()[0] + "\n"
+    assert podnet("--version").stdout == said
 
 
 COMMANDS = (

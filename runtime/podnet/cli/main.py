@@ -68,6 +68,12 @@ _VALUED = (
 _FLAGS = ("--quiet", "-q", "--strip-capabilities", "--no-plugin-host", "--diff")
 
 
+def _show_version(asked: bool) -> None:  # noqa: FBT001  as typer calls it
+    if asked:
+        import_module("podnet.cli.maintenance").version()
+        raise typer.Exit
+
+
 @app.callback()
 def podnet(  # noqa: PLR0913  the global options
     context: typer.Context,
@@ -128,6 +134,12 @@ def podnet(  # noqa: PLR0913  the global options
         typer.Option(
             "--strip-capabilities",
             help="Do not send plugins their key 'capabilities', as the spec's text says.",
+        ),
+    ] = False,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="As the command version."
         ),
     ] = False,
 ) -> None:
