@@ -1,5 +1,6 @@
 """`podnet record`, `--record` and `--fault`: what a person does, and what comes of it."""
 
+import os
 import stat
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def test_podnet_records_its_own_calls_and_its_pods_know_nothing_of_it(podnet, co
 def test_record_run_exits_as_its_command_does(podnet, tmp_path):
     podnet("record", "run", tmp_path / "calls", "--", "sh", "-c", "exit 9", status=9)
     podnet("record", "run", tmp_path / "calls", "--", "no-such-command", status=127)
+    path = f"/{'x' * 300}:{os.environ['PATH']}"  # where nobody may look
+    unseen = ("record", "run", tmp_path / "calls", "--", "no-such-command")
+    assert "No such file" in podnet(*unseen, status=127, env={"PATH": path}).stderr
     missing = tmp_path / "nowhere" / "calls"
     assert "nowhere" in podnet("record", "run", missing, "--", "true", status=1).stderr
 

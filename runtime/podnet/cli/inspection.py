@@ -54,7 +54,7 @@ def exec_in(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What to run.")],
 ) -> None:
     """Run a command inside a pod's network namespace; its exit status is ours."""
-    from podnet.kernel import namespaces  # noqa: PLC0415
+    from podnet.kernel import namespaces, programs  # noqa: PLC0415
 
     session: Session = context.obj
     pod = session.pods.records.load(name)
@@ -62,10 +62,10 @@ def exec_in(
         raise UsageError(f"pod {name} has no network namespace any more", "podnet gc")
     try:
         namespaces.execute_in(Path(pod.netns), command)
-    except FileNotFoundError:
-        sys.stderr.write(f"error: there is no command {command[0]}\n")
-        sys.exit(127)
-    except PermissionError:
+    except (FileNotFoundError, PermissionError) as exc:
+        if isinstance(exc, FileNotFoundError) or programs.is_nowhere(command[0]):
+            sys.stderr.write(f"error: there is no command {command[0]}\n")
+            sys.exit(127)
         sys.stderr.write(f"error: {command[0]} cannot be executed\n")
         sys.exit(126)
 

@@ -1,5 +1,6 @@
 """Commands that write down what a runtime asks of plugins, whatever runtime it is."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from podnet.cli.output import Form, FormOption, show, write
 from podnet.cli.session import Session
+from podnet.kernel import programs
 from podnet.node import Node
 from podnet.rig import as_test as tests
 from podnet.rig import recording, shims
@@ -57,8 +59,10 @@ def run(
         try:
             status = subprocess.run(command, env=environment, check=False).returncode
         except OSError as exc:  # as a shell says it
-            sys.stderr.write(f"error: {command[0]} cannot be run: {exc.strerror}\n")
-            sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)
+            missing = isinstance(exc, FileNotFoundError) or programs.is_nowhere(command[0])
+            reason = os.strerror(errno.ENOENT) if missing else exc.strerror
+            sys.stderr.write(f"error: {command[0]} cannot be run: {reason}\n")
+            sys.exit(127 if missing else 126)
     sys.exit(status if status >= 0 else 128 - status)
 
 

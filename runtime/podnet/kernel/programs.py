@@ -32,6 +32,14 @@ def is_installed(program: str) -> bool:
     return any(os.access(os.path.join(one, program), os.X_OK) for one in directories)  # noqa: PTH118  pathlib costs 5 ms
 
 
+def is_nowhere(command: str) -> bool:
+    """Tell whether *command* is a name that PATH has no program for.
+
+    Who executes it is told another reason, if PATH leads to where they may not look.
+    """
+    return "/" not in command and not is_installed(command)
+
+
 def run(*command: str, stdin: str = "") -> Done:
     """Run a program, looked for in PATH.
 
