@@ -25,7 +25,8 @@ def tiny(options: str) -> Path:
 
 def read_only(directory: Path) -> None:
     """Make a file system read-only; for a Node."""
-    subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+    # With its source, or mount repeats who owns it, who is nobody in a user namespace.
+    subprocess.run(["mount", "-o", "remount,ro", "none", str(directory)], check=True)
 
 
 def names(directory: Path) -> list[str]:
