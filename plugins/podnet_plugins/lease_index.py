@@ -150,11 +150,14 @@ def read(path: str) -> str:
     """Return the content of a file; a lease's and an index entry's are short.
 
     Raises:
-        OSError: It is not there.
+        OSError: It is not there, or no file; it says which.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, _LONGEST).decode(errors="replace")
+    except OSError as exc:
+        exc.filename = path  # of a descriptor the system does not say it
+        raise
     finally:
         os.close(descriptor)
 
@@ -169,12 +172,16 @@ def write(path: str, content: str) -> None:
     """Write a file.
 
     Raises:
-        OSError: It cannot be written, or not all of it.
+        OSError: It cannot be written, or not all of it; it says which.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    encoded = content.encode()
     try:
-        encoded = content.encode()
-        if os.write(descriptor, encoded) != len(encoded):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        written = os.write(descriptor, encoded)
+    except OSError as exc:
+        exc.filename = path
+        raise
     finally:
         os.close(descriptor)
+    if written != len(encoded):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)

@@ -3,6 +3,9 @@
 ``<dataDir>/<network>/`` has ``lock``, a file per address with container ID and ifname in it,
 and ``last_reserved_ip.<set>``.  Either implementation releases what the other leased.
 
+Whatever has an address for a name and is no regular file is somebody else's: the address is
+taken, and nobody's to give back.
+
 The reference reads every lease on every call.  Ours looks an attachment up in an index
 (:mod:`podnet_plugins.lease_index`), and believes these files only.
 """
@@ -10,6 +13,7 @@ The reference reads every lease on every call.  Ours looks an attachment up in a
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -52,7 +56,7 @@ class Leases:
             write(draft, holder.content)
             os.link(draft, path)
         except FileExistsError:
-            if os.stat(path).st_size > 0:
+            if self.is_taken(address):
                 return False
             os.replace(draft, path)
         finally:
@@ -65,11 +69,12 @@ class Leases:
         return True
 
     def is_taken(self, address: Address | str) -> bool:
-        """Tell whether *address* is leased."""
+        """Tell whether *address* is leased, or something else is in its place."""
         try:
-            return os.stat(self._file(address)).st_size > 0
+            found = os.lstat(self._file(address))
         except FileNotFoundError:
             return False
+        return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
     def spoilt(self) -> list[Path]:
         """Return the leases that a power cut has left without a holder; not those without a byte.
@@ -83,7 +88,7 @@ class Leases:
         ]
 
     def taken(self) -> set[str]:
-        """Return every leased address, as text."""
+        """Return every address that has a file, or something else in its place, as text."""
         return _taken(self._files)
 
     def of(self, holder: Holder) -> list[Address]:
@@ -168,7 +173,13 @@ def _opened(lock: str) -> int:
 
 
 def _files(directory: str) -> Iterator[tuple[str, Holder]]:
-    for name in _taken(directory):
+    with os.scandir(directory) as entries:
+        names = [
+            one.name
+            for one in entries
+            if _is_address(one.name) and one.is_file(follow_symlinks=False)
+        ]
+    for name in names:
         with suppress(FileNotFoundError):
             yield name, Holder.of(read(f"{directory}/{name}"))
 

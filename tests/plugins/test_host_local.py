@@ -362,6 +362,28 @@ def test_a_file_that_is_no_lease_is_no_reason_to_fail(host):
     assert "notes" in host.sh(f"ls {host.root}/demo")
 
 
+def test_what_is_no_file_takes_its_address_and_is_left_alone(host):
+    """As with the reference, which reads what it can; only a lease is anybody's."""
+    config = _config(RANGE | {"rangeEnd": "10.1.0.5"})
+    host.sh(
+        f"mkdir -p {host.root}/demo; cd {host.root}/demo; "
+        "mkdir 10.1.0.2; ln -s /nowhere 10.1.0.3; mkfifo 10.1.0.4"
+    )
+
+    assert host.call("STATUS", config).status == 0
+    assert _add(host, config, "c1") == ["10.1.0.5"]
+    _delete(host, config, "c1")
+    assert host.call("GC", config | {"cni.dev/valid-attachments": []}).status == 0
+    left = host.sh(f"cd {host.root}/demo; ls -d 10*").split()
+    assert left == ["10.1.0.2", "10.1.0.3", "10.1.0.4"]
+
+
+def test_a_file_that_cannot_be_read_is_named(host):
+    host.sh(f"mkdir -p {host.root}/demo/{LAST}")
+
+    assert host.call("ADD", _config()).error["msg"] == f"{host.root}/demo/{LAST}: Is a directory"
+
+
 def test_leases_without_an_ifname_are_released_by_their_container(host):
     """The format before plugins v0.7: a container ID and nothing else."""
     config = _config()
