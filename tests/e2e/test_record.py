@@ -149,7 +149,14 @@ def test_a_recording_is_replayed_and_a_failure_becomes_a_test(podnet, conflist, 
         "exit 1",
         "exit 0",
     )
-    podnet("replay", calls, "--as-test", tmp_path / "test_tuning.py")
+    done = podnet("replay", calls, "--as-test", tmp_path / "test_tuning.py", status=2)
+    assert "no recorded call failed" in done.stderr
+
+    text = calls.read_text().replace(', "fault": "error=100"', "")
+    assert text != calls.read_text()
+    calls.write_text(text)
+    asked = ("replay", calls, "--as-test", tmp_path / "test_tuning.py")
+    assert "--plugin-dir" in podnet(*asked, status=2).stderr
+    done = podnet("--plugin-dir", tmp_path, *asked)
+    assert f"passes when ADD of tuning in {tmp_path} succeeds" in done.stderr
     assert "def test_add_of_tuning_succeeds" in (tmp_path / "test_tuning.py").read_text()
-    done = podnet("replay", calls, "--as-test", tmp_path / "x.py", status=2)
-    assert "test_" in done.stderr

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,8 +130,11 @@ def test_a_plugin_that_is_no_more_is_a_difference(recorded, node, tmp_path):
     assert 'failed to find plugin "main"' in add.differences[0]
 
 
-def test_a_recorded_failure_is_a_test_that_fails_until_the_plugin_is_mended(recorded, tmp_path):
-    plugins = tmp_path / "old"
+def test_a_recorded_failure_is_a_test_that_fails_until_the_plugin_is_mended(
+    recorded, tmp_path, monkeypatch
+):
+    home = tmp_path / "home"
+    plugins = home / "plugins"
     stub_plugin(plugins, "main", stdout=RESULT, script="[ $CNI_COMMAND = ADD ] || exec printf bad")
     stub_plugin(plugins, "main", stdout=RESULT)
     broken = {"code": 100, "msg": "cannot find it"}
@@ -139,8 +143,12 @@ def test_a_recorded_failure_is_a_test_that_fails_until_the_plugin_is_mended(reco
     about = as_test.failure(read, None)
     assert (about.verb, about.plugin) == ("ADD", "meta")
 
-    path = tmp_path / "test_meta.py"
-    as_test.write(path, read, about, [str(plugins)])
+    monkeypatch.chdir(tmp_path)
+    (home / "tests").mkdir()
+    as_test.write(home / "tests" / "test_meta.py", read, about, [str(plugins)])
+    plugins = home.rename(tmp_path / "of somebody else") / "plugins"
+    path = plugins.parent / "tests" / "test_meta.py"
+    assert "def test_add_of_meta_succeeds(podnet_node):" in path.read_text()
     failed = _pytest(path)
     assert failed.returncode == 1
     assert "ADD meta: exit 1: " in failed.stdout
@@ -163,6 +171,8 @@ def test_what_can_be_no_test_says_why(recorded, tmp_path):
     read = recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")
     with pytest.raises(UsageError, match="no recorded call failed"):
         as_test.failure(read, None)
+    with pytest.raises(UsageError, match="call 1 did not fail: exit 0"):
+        as_test.failure(read, 1)
     with pytest.raises(UsageError, match="no call 7"):
         as_test.failure(read, 7)
     with pytest.raises(UsageError, match="called test_"):
@@ -185,7 +195,7 @@ def test_what_a_recording_says_is_no_part_of_the_program(tmp_path, plugin):
     module = ast.parse(path.read_text())
     names = [one.name for one in module.body if isinstance(one, ast.FunctionDef)]
     assert len(names) == 1
-    assert len(module.body) == 8  # docstring, four imports, two constants, one test
+    assert len(module.body) == 8  # docstring, three imports, three constants, one test
 
     with pytest.raises(UsageError, match="is there already"):
         as_test.write(path, read, read.calls[0], ["/x"])
@@ -197,6 +207,14 @@ def test_a_call_that_cannot_be_made_again_is_no_test():
     with pytest.raises(UsageError, match="cannot be made again"):
         as_test.failure(read, 2)
     with pytest.raises(UsageError, match="names no plugin"):
+        as_test.failure(read, None)
+
+
+def test_what_a_fault_let_fail_is_no_failure_of_the_plugin():
+    read = recording.Recording(calls=(replace(_call("main", "ADD"), fault="kill"),))
+    with pytest.raises(UsageError, match="by the fault kill"):
+        as_test.failure(read, 1)
+    with pytest.raises(UsageError, match="no recorded call failed"):
         as_test.failure(read, None)
 
 

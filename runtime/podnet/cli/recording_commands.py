@@ -13,6 +13,7 @@ import typer
 
 from podnet.cli.output import Form, FormOption, show, write
 from podnet.cli.session import Session
+from podnet.errors import UsageError
 from podnet.kernel import programs
 from podnet.node import Node
 from podnet.rig import as_test as tests
@@ -146,20 +147,29 @@ def replay(
 ) -> None:
     """Make recorded calls again, in a Node of their own; show what is different.
 
-    With the plugins of --plugin-dir, CNI_PATH, or podnet's own. Exit status 1 when there is a
-    difference.
+    With the plugins of --plugin-dir, CNI_PATH, or podnet's own; --as-test wants them named. Exit
+    status 1 when there is a difference.
     """
     session: Session = context.obj
     session.takes_no("--record", "--fault", "--diff")
     read = recording.read(file)
     for odd in read.odd:
         session.note(odd)
-    path = session.places.given_plugins or session.places.plugin_path
     if as_test is not None:
         about = tests.failure(read, call)
-        calls = tests.write(as_test, read, about, path)
-        session.note(f"wrote {as_test} and {calls}: pytest {as_test} fails as {about!r} did")
+        plugins = session.places.given_plugins
+        if not plugins:  # podnet's own never failed; the recorded ones are who wrote it to choose
+            raise UsageError(
+                f"whose {about.plugin} is the test to run? {about.binary} was recorded",
+                "--plugin-dir DIR says where the plugin is",
+            )
+        calls = tests.write(as_test, read, about, plugins)
+        session.note(
+            f"wrote {as_test} and {calls}: the test passes when {about.verb} of {about.plugin} in "
+            f"{' '.join(plugins)} succeeds, which was recorded as {about.ending}"
+        )
         return
+    path = session.places.given_plugins or session.places.plugin_path
     with Node.in_memory("replay") as node:
         made = replays.replay(read, node, path, timeout=session.timeout, look=bool(against))
     if against:

@@ -1,8 +1,10 @@
 """A recorded failure as a test: a file for pytest, and beside it the calls that lead there.
 
-Knows text; runs nothing.  The test fails as the recording did, until the plugin is mended.
+Knows text; runs nothing, and so cannot know how the test ends: it passes when the plugin
+succeeds.  It takes its Node from podnet's pytest plugin, which sees to privilege or skips.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +23,16 @@ Fails as long as the plugin does.  The calls that lead there are in the file of 
 
 from pathlib import Path
 
-from podnet.node import Node
 from podnet.rig import recording
 from podnet.rig.replay import replay
 
-CALLS = Path(__file__).with_name({calls!r})
-PLUGINS = {plugins!r}
+HERE = Path(__file__).parent
+CALLS = HERE / {calls!r}
+PLUGINS = [{plugins}]
 
 
-def test_{name}():
-    with Node.in_memory("replay") as node:
-        *_, last = replay(recording.read(CALLS), node, PLUGINS, timeout={timeout})
+def test_{name}(podnet_node):
+    *_, last = replay(recording.read(CALLS), podnet_node, PLUGINS, timeout={timeout})
 
     # Recorded: {ending}
     assert last.succeeded, last.story
@@ -47,7 +48,8 @@ def failure(recording: Recording, number: int | None) -> Recorded:
         number: Which of them, from 1, as `record show` counts; by default the last that failed.
 
     Raises:
-        UsageError: There is no such call, or it is none of a runtime's.
+        UsageError: There is no such call, it is none of a runtime's, or it is no failure of the
+            plugin: a test of it would pass from the start.
     """
     asked, again = set(map(id, recording.asked)), set(map(id, recording.repeatable))
     if number is not None:
@@ -60,10 +62,18 @@ def failure(recording: Recording, number: int | None) -> Recorded:
             )
         if id(chosen) not in again:
             raise UsageError(f"call {number} cannot be made again: {chosen.verb} is no verb")
+        if not chosen.failed:
+            raise UsageError(
+                f"call {number} did not fail: {chosen.ending}", "`podnet record show` lists them"
+            )
+        if chosen.fault:
+            raise UsageError(
+                f"call {number} failed by the fault {chosen.fault}, which a replay does not have"
+            )
         return _plugin_s(chosen)
-    failed = [call for call in recording.repeatable if call.failed]
+    failed = [call for call in recording.repeatable if call.failed and not call.fault]
     if not failed:
-        raise UsageError("no recorded call failed", "--call N chooses one")
+        raise UsageError("no recorded call failed", "what failed by a fault does not count")
     return _plugin_s(failed[-1])
 
 
@@ -83,7 +93,8 @@ def write(path: Path, recording: Recording, about: Recorded, plugins: Sequence[s
         path: The test's file.
         recording: The calls.
         about: The call that is to succeed.
-        plugins: Directories of plugins.
+        plugins: Directories of plugins.  One that is below the working directory, as the test is,
+            is found from the test, wherever somebody else has both.
 
     Returns:
         The file of the calls.
@@ -110,7 +121,7 @@ def write(path: Path, recording: Recording, about: Recorded, plugins: Sequence[s
     text = _TEST.format(
         title=f"{about.verb} of {plugin} fails",
         calls=calls.name,
-        plugins=list(plugins),
+        plugins=", ".join(_spelled(Path(one), path) for one in plugins),
         name=f"{about.verb.lower()}_of_{plugin}_succeeds",
         timeout=round(_PATIENCE + longest, 1),
         ending=visible(" ".join(f"{about.ending} {said}".split())[:200]),
@@ -118,3 +129,11 @@ def write(path: Path, recording: Recording, about: Recorded, plugins: Sequence[s
     files.write(calls, b"".join(kept))
     files.write(path, text.encode())
     return calls
+
+
+def _spelled(directory: Path, test: Path) -> str:
+    """Return a directory as the program of *test* spells it."""
+    here, home, there = Path.cwd(), test.absolute().parent, directory.absolute()
+    if home.is_relative_to(here) and there.is_relative_to(here):
+        return f"str((HERE / {os.path.relpath(there, home)!r}).resolve())"
+    return repr(str(there))

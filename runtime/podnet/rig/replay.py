@@ -77,7 +77,9 @@ class Replayed:
     def story(self) -> str:
         """What was asked and what came of it, for whoever reads of a failure."""
         out = self.outcome
-        printed = "" if out is None else (out.stdout + out.stderr).decode(errors="replace").strip()
+        if out is None:  # what is missing was not mended
+            return f"{self.call.verb} {self.call.plugin}: {'; '.join(self.differences)}"
+        printed = (out.stdout + out.stderr).decode(errors="replace").strip()
         return f"{self.call.verb} {self.call.plugin}: {self.ending}: {printed}"
 
 
@@ -107,6 +109,7 @@ def replay(
     calls = [(n, call) for n, call in enumerate(recording.calls, 1) if id(call) in again]
     if not calls:
         raise UsageError("the recording has no call that could be made again")
+    node.show(*map(Path, path))
     run = _Run(node=node, path=tuple(path), timeout=timeout)
     replayed = []
     before = _settled(node) if look else frozenset()
