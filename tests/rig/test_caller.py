@@ -2,13 +2,15 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podnet.answer import PluginError
 from podnet.cni.config import Network
-from podnet.cni.errors import CniError
+from podnet.cni.errors import CniError, IncompatibleVersionError
+from podnet.errors import UsageError
 from podnet.execute import ProcessExecutor
 from podnet.node import Node
 from podnet.rig.caller import Caller, Twist, of_plugin, without_cni
@@ -62,6 +64,22 @@ def test_gc_status_and_version_reach_the_plugin(node: Node, tmp_path: Path) -> N
     assert [e["CNI_COMMAND"] for e in (gc, status, version)] == ["GC", "STATUS", "VERSION"]
     listed = [{"containerID": "web", "ifname": "eth0"}]
     assert request["cni.dev/valid-attachments"] == listed  # type: ignore[index]
+
+
+@pytest.mark.parametrize("verb", ["gc", "status"])
+def test_a_verb_that_a_version_has_not_is_no_success(node: Node, tmp_path: Path, verb: str) -> None:
+    stub_plugin(tmp_path, "one", stdout=ANSWER)
+    with pytest.raises(IncompatibleVersionError, match=f"no {verb.upper()} in 1.0.0"):
+        getattr(caller(node, tmp_path, "one").at_version("1.0.0"), verb)()
+
+
+def test_an_answer_of_nobody_is_no_success(node: Node, tmp_path: Path) -> None:
+    stub_plugin(tmp_path, "one", stdout=ANSWER)
+    cni = caller(node, tmp_path, "one")
+    answer = replace(cni, network=replace(cni.network, disable_gc=True)).gc()
+    assert not answer.ok
+    with pytest.raises(UsageError, match="no plugin was asked"):
+        answer.require()
 
 
 def test_a_twist_sends_what_no_runtime_sends(node: Node, tmp_path: Path) -> None:

@@ -82,6 +82,12 @@ def test_what_works_names_no_cause_and_leaves_nothing(outcome):
 
 
 @pytest.mark.root
+def test_over_libcni_nobody_is_asked_what_a_version_has_not(outcome):
+    report = outcome("  - gc: {}\n  - status: {}\n", f"runtime: libcni{WORKING}")
+    assert report.ok, report
+
+
+@pytest.mark.root
 def test_the_kernel_is_asked_of_the_node_and_of_its_pods(outcome):
     report = outcome("""
   - create: {pod: web}

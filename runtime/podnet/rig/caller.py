@@ -16,9 +16,10 @@ from podnet.answer import PluginError
 from podnet.cni import names, wire
 from podnet.cni.config import Network, PluginConfig
 from podnet.cni.convert import convert
-from podnet.cni.errors import CniError
+from podnet.cni.errors import CniError, IncompatibleVersionError
 from podnet.cni.result import Result
-from podnet.cni.versions import LATEST, PluginVersions
+from podnet.cni.versions import LATEST, PluginVersions, Verb, supports
+from podnet.errors import UsageError
 from podnet.execute import Outcome, ProcessExecutor
 from podnet.kernel import namespaces
 from podnet.node import Node
@@ -80,13 +81,21 @@ class Answer:
 
     @property
     def last(self) -> Outcome:
-        """The invocation that decided."""
+        """The invocation that decided.
+
+        Raises:
+            UsageError: Nobody was asked.
+        """
+        if not self.outcomes:
+            raise UsageError(
+                "no plugin was asked", "disableCheck or disableGC of the network is set"
+            )
         return self.outcomes[-1]
 
     @property
     def ok(self) -> bool:
-        """Whether every plugin exited with 0."""
-        return all(outcome.exit_status == 0 for outcome in self.outcomes)
+        """Whether plugins were asked, and every one exited with 0."""
+        return bool(self.outcomes) and all(one.exit_status == 0 for one in self.outcomes)
 
     @property
     def exit_status(self) -> int | None:
@@ -237,12 +246,22 @@ class Caller:
         return self._run_all(plan.delete(self.network, pod, self.executor.path, result), twist)
 
     def gc(self, valid: Iterable[Attachment] = (), twist: Twist = AS_A_RUNTIME) -> Answer:
-        """GC along the chain, with the attachments that shall stay."""
+        """GC along the chain, with the attachments that shall stay.
+
+        Raises:
+            IncompatibleVersionError: There is no GC in this version.
+        """
+        self._require(Verb.GC)
         keys = [_key(pod) for pod in valid]
         return self._run_all(plan.gc(self.network, keys, self.executor.path), twist)
 
     def status(self, twist: Twist = AS_A_RUNTIME) -> Answer:
-        """STATUS along the chain, until one fails."""
+        """STATUS along the chain, until one fails.
+
+        Raises:
+            IncompatibleVersionError: There is no STATUS in this version.
+        """
+        self._require(Verb.STATUS)
         return self._run_all(plan.status(self.network, self.executor.path), twist)
 
     def version(self, plugin: str = "", twist: Twist = AS_A_RUNTIME) -> Answer:
@@ -272,6 +291,11 @@ class Caller:
     def result_of(self, pod: Attachment) -> Result:
         """Return what ADD returned."""
         return self._results[_key(pod)]
+
+    def _require(self, verb: Verb) -> None:
+        """Refuse a verb that a runtime would not ask for, as if it had been answered."""
+        if not supports(self.network.cni_version, verb):
+            raise IncompatibleVersionError(f"there is no {verb} in {self.network.cni_version}")
 
     def _run_all(self, steps: Iterable[Invocation], twist: Twist) -> Answer:
         outcomes: list[Outcome] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from podnet.cache import Cache, CacheError
 from podnet.cni.config import Network
 from podnet.cni.errors import CniError
+from podnet.cni.versions import Verb, supports
 from podnet.errors import PodnetError, UsageError
 from podnet.execute import ProcessExecutor
 from podnet.kernel import namespaces
@@ -111,7 +112,8 @@ class LibcniDriver:
 
     def check(self, pod: str) -> None:
         """CHECK all attachments, with the cached results."""
-        for network, attachment in self._of(pod):
+        asked = [one for one in self._of(pod) if not one[0].disable_check]
+        for network, attachment in asked:
             entry = self.node.run(self._cache.load, network.name, attachment)
             if entry is None or entry.result is None:
                 raise CacheError(f"{attachment!r} has no cached result")
@@ -120,14 +122,16 @@ class LibcniDriver:
             caller.check(attachment).require()
 
     def gc(self) -> None:
-        """Tell the plugins of every network what is in use."""
-        for network in self.networks:
+        """Tell the plugins of every network that has GC what is in use."""
+        told = (n for n in self.networks if supports(n.cni_version, Verb.GC) and not n.disable_gc)
+        for network in told:
             valid = [a for joined in self._pods.values() for n, a in joined if n is network]
             self._caller(network).gc(valid).require()
 
     def status(self, network: Network) -> None:
-        """Ask the plugins of a network whether they could serve a pod."""
-        self._caller(network).status().require()
+        """Ask the plugins of a network, if it has STATUS, whether they could serve a pod."""
+        if supports(network.cni_version, Verb.STATUS):
+            self._caller(network).status().require()
 
     def crash(self) -> None:
         """Forget every pod."""
