@@ -80,6 +80,27 @@ def test_artifacts_of_a_test_that_failed_are_in_a_directory_of_its_own(suite, py
 _ARTIFACTS = ("--podnet-artifacts=out", "--podnet-pcap")
 
 
+def test_a_plugin_that_says_what_utf_8_has_not_ends_no_run(suite, pytester):
+    told = r'{"code": 100, "msg": "a \ud800 b"}'
+    suite(
+        f"""
+def test_it(cni, make_pod, stub_plugin):
+    stub_plugin("stub", stdout=r'{told}', status=1)
+    answer = cni("stub").add(make_pod())
+    assert answer.ok, answer.error.msg
+
+def test_another():
+    pass
+""",
+        *_ARTIFACTS,
+        failed=1,
+        passed=1,
+    )
+
+    (directory,) = (pytester.path / "out").iterdir()
+    assert r"a \ud800 b" in (directory / "failure.txt").read_text()
+
+
 def test_artifacts_that_cannot_be_written_are_no_other_failure(suite, pytester):
     (pytester.path / "out").touch()
 
@@ -114,7 +135,7 @@ def _await_end(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_a_clean_up_that_fails_still_tells_what_was_called(suite):
+def test_a_leak_is_told_of_as_any_failure_with_the_node_as_it_was(suite, pytester):
     result = suite(
         """
 import pytest
@@ -124,8 +145,19 @@ def test_it(cni, make_pod, leakcheck):
     cni("loopback").add(make_pod(ifname="lo"))
     leakcheck.node.run(open, "/var/lib/litter", "w").close()
 """,
+        *_ARTIFACTS,
+        "--podnet-keep",
         passed=1,
         errors=1,
     )
 
+    kept = re.search(r"end it:   kill (\d+)", result.stdout.str())
+    assert kept
+    os.kill(int(kept[1]), 9)
+    _await_end(int(kept[1]))
     result.stdout.fnmatch_lines(["*this is left on the Node*", "ADD loopback (1 of 1): exit*"])
+    result.stdout.fnmatch_lines(["+ file /var/lib/litter*"])
+    (directory,) = (pytester.path / "out").iterdir()
+    assert {path.name for path in directory.iterdir()} == {
+        *("failure.txt", "transcript.jsonl", "test.mmd", "test.pcapng", "test.state.txt")
+    }

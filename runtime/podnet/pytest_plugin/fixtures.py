@@ -158,11 +158,15 @@ def podnet_faults(
 @pytest.fixture
 def leakcheck(request: pytest.FixtureRequest, podnet_node: "Node") -> "Iterator[LeakCheck]":
     """The test must leave nothing on its Node; see the marker podnet_leakcheck."""
-    from podnet.pytest_plugin import leaking
+    from podnet.pytest_plugin import leaking, sight
 
     check = leaking.of(request, podnet_node)
     yield check
-    check.require_clean()
+    try:
+        check.require_clean()
+    except (Exception, pytest.fail.Exception):  # the Node ends before pytest reports the failure
+        sight.gather(request.node)
+        raise
 
 
 @pytest.fixture

@@ -195,7 +195,10 @@ def pytest_runtest_makereport(
     if explained or (failed and any(trial.of_test(item))):
         from podnet.pytest_plugin import failures
 
-        report.sections.extend(failures.sections(item, report, failed=failed))
+        try:
+            report.sections.extend(failures.sections(item, report, failed=failed))
+        except Exception as exc:  # noqa: BLE001  from here it would end the whole run
+            report.sections.append((f"{TITLE}there is more", f"it cannot be told: {exc!r}"))
     return report
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from podnet.execute import Outcome
     from podnet.kernel.capture import Capture
     from podnet.node import Node
+    from podnet.pytest_plugin.sight import Sight
     from podnet.rig.caller import Caller
 
 
@@ -24,11 +25,15 @@ class Trial:
     Attributes:
         nodes: Its Nodes that are there now, with what is captured on them.
         callers: Everybody that called plugins.
+        kept: What enters and ends those of its Nodes that were kept.
+        seen: Of a test: Nodes as they were when it failed, some of them gone; not told of yet.
         told: How many invocations were told already.
     """
 
     nodes: "dict[Node, Capture | None]" = field(default_factory=dict)
     callers: "list[Caller]" = field(default_factory=list)
+    kept: "dict[Node, str]" = field(default_factory=dict)
+    seen: "dict[Node, Sight]" = field(default_factory=dict)
     told: int = 0
 
     def outcomes(self) -> "list[Outcome]":
