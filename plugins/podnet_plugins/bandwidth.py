@@ -18,7 +18,7 @@ from podnet.cni.versions import RELEASED
 from podnet.kernel import links, namespaces, removal, traffic
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink, NetlinkError
-from podnet.kernel.traffic import TokenBucket
+from podnet.kernel.traffic import Redirection, TokenBucket
 from podnet_plugins import marks
 from podnet_plugins.bandwidth_config import BandwidthConfig, Limits
 from podnet_plugins.container import entered
@@ -74,7 +74,8 @@ def check(call: Call) -> None:
             if ifb.mtu != host.mtu:
                 raise CniError(f"ifb device {ifb.name} has MTU {ifb.mtu}, not {host.mtu}")
             _check_bucket(netlink, ifb, limits.egress)
-            if ifb.index not in traffic.redirections(netlink, host.index):
+            wanted = Redirection(to=ifb.index, whole=True)
+            if wanted not in traffic.redirections(netlink, host.index):
                 raise CniError(f"what arrives on {host.name} is not redirected to {ifb.name}")
 
 
@@ -82,13 +83,23 @@ def delete(call: Call) -> None:
     """Remove the ifb, and the queues on the host's end where that is still there."""
     with Netlink() as netlink:
         ifb, host = _ifb(netlink, call), _remaining_host_end(netlink, call)
-        if ifb is not None:
-            removal.remove(ifb.name)
         if host is not None:
             traffic.delete_token_bucket(netlink, host.index)
-            # What led to the ifb leads nowhere now, which the kernel calls 0.
-            if traffic.redirections(netlink, host.index) == {0}:
+            if _is_our_queue(netlink, host, ifb):
                 traffic.delete_ingress(netlink, host.index)
+        # After the queue: where the filter is gone, only the ifb says whose the queue is.
+        if ifb is not None:
+            removal.remove(ifb.name)
+
+
+def _is_our_queue(netlink: Netlink, host: Link, ifb: Link | None) -> bool:
+    """Tell whether the ingress queue, if there is one, leads to our ifb and nowhere else.
+
+    A filter whose ifb is gone leads nowhere, which the kernel calls 0.  With the ifb there, ADD
+    made the queue, whatever became of its filter: ADD refuses a link that has one.
+    """
+    targets = {one.to for one in traffic.redirections(netlink, host.index)}
+    return targets == {0} if ifb is None else targets <= {0, ifb.index}
 
 
 def gc(call: Call) -> None:

@@ -9,7 +9,7 @@ from pyroute2 import IPRoute
 
 from podnet.kernel import links, traffic
 from podnet.kernel.netlink import Netlink, NetlinkError
-from podnet.kernel.traffic import TokenBucket
+from podnet.kernel.traffic import Redirection, TokenBucket
 from podnet.node import Node
 
 ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
@@ -148,7 +148,8 @@ def test_what_arrives_is_redirected_as_pyroute2_reads_it(node):
     assert action.get("TCA_ACT_KIND") == "mirred"
     parms = action.get("TCA_ACT_OPTIONS").get("TCA_MIRRED_PARMS")
     assert (parms["eaction"], parms["action"], parms["ifindex"]) == (1, 4, target)
-    assert (before, gone) == ({target}, {0})
+    assert before == {Redirection(to=target, whole=True)}
+    assert gone == {Redirection(to=0, whole=True)}
 
 
 def test_a_redirection_of_pyroute2_s_is_what_ours_reads(node):
@@ -161,14 +162,14 @@ def test_a_redirection_of_pyroute2_s_is_what_ours_reads(node):
             index,
             parent=0xFFFF0000,
             prio=10,
-            protocol=0x0300,
+            protocol=3,
             target=0x10010,
             keys=["0x0/0x0+0"],
             action=action,
         )
         return traffic.redirections(netlink, index)
 
-    assert _inside(node, act) == {1}
+    assert _inside(node, act) == {Redirection(to=1, whole=True)}
 
 
 def test_a_second_one_is_refused(node):

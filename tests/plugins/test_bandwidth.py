@@ -275,6 +275,14 @@ DRIFTS = {
     f"ip link delete {IFB}": "get ifb device: Link not found",
     "tc qdisc del dev {veth} ingress": f"what arrives on {{veth}} is not redirected to {IFB}",
     "tc filter del dev {veth} parent ffff:": f"what arrives on {{veth}} is not redirected to {IFB}",
+    "tc filter del dev {veth} parent ffff:; tc filter add dev {veth} parent ffff: protocol ip u32"
+    f" match ip dst 1.2.3.4 flowid 1:1 action mirred egress redirect dev {IFB}": (
+        f"what arrives on {{veth}} is not redirected to {IFB}"
+    ),
+    "tc filter del dev {veth} parent ffff:; tc filter add dev {veth} parent ffff: protocol all u32"
+    f" match u32 0 0 flowid 1:1 action mirred egress mirror dev {IFB}": (
+        f"what arrives on {{veth}} is not redirected to {IFB}"
+    ),
     "ip -n c1 link delete eth0": "container interface eth0 has no veth peer: ",
 }
 
@@ -322,6 +330,18 @@ def test_del_without_a_result_limits_or_a_link_is_fine(host):
     host.call("ADD", _limited(previous, **BOTH))
     host.sh("ip -n c1 link delete eth0")
     assert host.call("DEL", _limited(previous, **BOTH)).status == 0
+
+    assert _state(host, previous) == NOTHING
+
+
+def test_del_removes_a_queue_whose_filter_is_gone(host):
+    """It would be in the way of every later ADD."""
+    previous = _bridged(host)
+    config = _limited(previous, **EGRESS)
+    host.call("ADD", config)
+    host.sh(f"tc filter del dev {_veth(previous)} parent ffff:")
+
+    assert host.call("DEL", config).status == 0
 
     assert _state(host, previous) == NOTHING
 

@@ -31,6 +31,7 @@ _RTM_NEWTFILTER, _RTM_GETTFILTER = 44, 46
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_TBF_PARMS, _TCA_TBF_RATE64 = 1, 4
 _TCA_U32_CLASSID, _TCA_U32_SEL, _TCA_U32_ACT = 1, 5, 7
+_TCA_U32_INDEV, _TCA_U32_MARK = 8, 10
 _TCA_ACT_KIND, _TCA_ACT_OPTIONS, _TCA_MIRRED_PARMS = 1, 2, 2
 _TC_U32_TERMINAL, _TC_ACT_STOLEN, _TCA_EGRESS_REDIR = 1, 4, 1
 _AT_ROOT, _AT_INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
@@ -150,18 +151,45 @@ def redirect(netlink: Netlink, index: int, *, to: int) -> None:
     _create(netlink, _RTM_NEWTFILTER, body, "add redirection")
 
 
-def redirections(netlink: Netlink, index: int) -> set[int]:
-    """Return the links that what arrives on a link is sent to; 0 is one that is gone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirection:
+    """Where something of what arrives on a link is sent.
+
+    Attributes:
+        to: The index of the other link; 0 is one that is gone.
+        whole: Everything goes there, as :func:`redirect` has it, and nothing goes on.
+    """
+
+    to: int
+    whole: bool
+
+
+def redirections(netlink: Netlink, index: int) -> set[Redirection]:
+    """Return where what arrives on a link is sent."""
     body = _MESSAGE.pack(0, index, 0, _INGRESS, 0)
-    targets = set()
+    found = set()
     for message in netlink.dump(_RTM_GETTFILTER, body, what="filters"):
-        found = attributes(message.payload, _MESSAGE.size)
-        actions = attributes(attributes(found.get(_TCA_OPTIONS, b"")).get(_TCA_U32_ACT, b""))
-        for action in map(attributes, actions.values()):
+        *_, info = _MESSAGE.unpack_from(message.payload)
+        options = attributes(attributes(message.payload, _MESSAGE.size).get(_TCA_OPTIONS, b""))
+        whole = info & 0xFFFF == socket.htons(_ETH_P_ALL) and _is_unconditional(options)
+        for action in map(attributes, attributes(options.get(_TCA_U32_ACT, b"")).values()):
             if as_text(action.get(_TCA_ACT_KIND, b"")) == "mirred":
                 parms = attributes(action[_TCA_ACT_OPTIONS])[_TCA_MIRRED_PARMS]
-                targets.add(_MIRRED.unpack_from(parms)[-1])
-    return targets
+                *_, how, to = _MIRRED.unpack_from(parms)
+                found.add(Redirection(to=to, whole=whole and how == _TCA_EGRESS_REDIR))
+    return found
+
+
+def _is_unconditional(options: dict[int, bytes]) -> bool:
+    """Tell whether a u32 filter takes every packet that it sees: no key asks for a bit."""
+    selector = options.get(_TCA_U32_SEL)
+    if selector is None or {_TCA_U32_INDEV, _TCA_U32_MARK} & options.keys():
+        return False
+    flags, _, keys, *_ = _SELECTOR.unpack_from(selector)
+    masks = [
+        _KEY.unpack_from(selector, _SELECTOR.size + number * _KEY.size)[0] for number in range(keys)
+    ]
+    return bool(flags & _TC_U32_TERMINAL) and not any(masks)
 
 
 def try_out() -> None:
