@@ -119,7 +119,12 @@ def check(call: Call, config: Mapping[str, object] | None = None) -> None:
 
 
 def gc(call: Call, config: Mapping[str, object] | None = None) -> None:
-    """Have the delegate remove what is not in use, if there is one that can."""
+    """Have the delegate remove what is not in use, if there is one that can.
+
+    Raises:
+        CniError: The delegate's own, or it is not said what is in use.
+    """
+    _ = call.valid_attachments  # not every delegate looks before it removes
     plugin, asked = _delegate(call, config)
     if plugin:
         run_if_known(asked, Verb.GC, plugin)

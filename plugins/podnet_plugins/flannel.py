@@ -117,6 +117,7 @@ def delete(call: Call) -> None:
 def gc(call: Call) -> None:
     """Have the delegate remove what is not valid, as it was told now and then; forget the rest."""
     config = FlannelConfig.of(call)
+    attachments = call.valid_attachments
     kept = {
         container_id: one
         for container_id in flannel_kept.containers(config.data_dir)
@@ -135,9 +136,7 @@ def gc(call: Call) -> None:
     if failures:
         raise CniError("; ".join(map(str, failures)), code=failures[0].code)
     for container_id, one in kept.items():
-        valid = {
-            ifname for container, ifname in call.valid_attachments if container == container_id
-        }
+        valid = {ifname for container, ifname in attachments if container == container_id}
         for ifname in one.stale(valid):
             flannel_kept.forget(config.data_dir, container_id, ifname)
 

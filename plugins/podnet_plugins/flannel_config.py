@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from podnet.cni import wire
+from podnet.cni import versions, wire
 from podnet.cni.errors import CniError, InvalidConfigError
 from podnet.cni.result import Route
 from podnet.cni.wire import Fields
@@ -17,7 +17,6 @@ from podnet_plugins.schema import key, read
 from podnet_plugins.skel import Call
 
 BRIDGE, HOST_LOCAL = "bridge", "host-local"
-_VALID = "cni.dev/valid-attachments"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +153,8 @@ class Delegated:
         """Return it as GC and STATUS need it: for no attachment, in the version of *call*."""
         values = {name: value for name, value in self.values.items() if name != "runtimeConfig"}
         values["cniVersion"] = call.cni_version
-        if (valid := call.config.get(_VALID)) is not None:
-            values[_VALID] = valid
+        said = filter(call.config.has, versions.VALID_ATTACHMENTS)
+        values |= {name: call.config.items(name) for name in said}
         return Delegated(values)
 
 

@@ -88,9 +88,19 @@ class Call:
 
     @property
     def valid_attachments(self) -> set[tuple[str, str]]:
-        """On GC: (container ID, ifname) of everything that is still in use."""
-        listed = self.config.children("cni.dev/valid-attachments")
-        return {(item.text("containerID"), item.text("ifname")) for item in listed}
+        """On GC: (container ID, ifname) of everything that is still in use.
+
+        Raises:
+            CniError: It is not said, or not of which interface of which container: what is
+                unknown must not be taken for unused.
+        """
+        given = [key for key in versions.VALID_ATTACHMENTS if self.config.has(key)]
+        if not given:
+            raise InvalidConfigError(
+                f"{versions.VALID_ATTACHMENTS[0]} is missing",
+                "without it everything would be removed; to have that, send an empty list",
+            )
+        return {_attachment(item) for key in given for item in self.config.children(key)}
 
     def require_prev_result(self) -> Result:
         """Return prevResult.
@@ -109,6 +119,14 @@ class Call:
         if self.prev_result is None:
             raise InvalidConfigError(message)
         return self.prev_result
+
+
+def _attachment(said: Fields) -> tuple[str, str]:
+    """Read one valid attachment, (container ID, ifname)."""
+    for key in ("containerID", "ifname"):
+        if not said.text(key):
+            raise InvalidConfigError(f"{said.path(key)} is missing")
+    return said.text("containerID"), said.text("ifname")
 
 
 def _nothing(_: Call) -> None:

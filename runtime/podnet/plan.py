@@ -165,8 +165,7 @@ def gc(network: Network, valid: Iterable[tuple[str, str]], path: Sequence[str]) 
     if network.disable_gc or not versions.supports(network.cni_version, Verb.GC):
         return []
     attachments = [{"containerID": cid, "ifname": ifname} for cid, ifname in valid]
-    # The spec's key and the one that its JSON schema had first; libcni sends both.
-    keys = dict.fromkeys(("cni.dev/valid-attachments", "cni.dev/attachments"), attachments)
+    keys = dict.fromkeys(versions.VALID_ATTACHMENTS, attachments)
     return [
         replace(step, stdin={**step.stdin, **keys}) for step in _steps(Verb.GC, network, None, path)
     ]

@@ -11,6 +11,7 @@ import podnet_plugins
 from podnet.testing import calls, stub_plugin
 
 VERBS = ["ADD", "CHECK", "DEL", "GC", "STATUS"]
+NOBODY: dict[str, list[object]] = {"cni.dev/valid-attachments": []}
 ROOTS = [str(Path(str(module.__file__)).parents[1]) for module in (podnet, podnet_plugins)]
 OURS = str(Path(str(podnet_plugins.__file__)).parent / "bin")
 RESULT = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "dns": {}}
@@ -81,7 +82,7 @@ def test_a_delegate_of_podnets_own_does_the_work(host, wrapper):
     assert _call(host, wrapper, "CHECK", delegate, prevResult=result).result == {}
     host.sh("ip addr flush dev eth0", netns="/run/netns/c1")
     assert _call(host, wrapper, "CHECK", delegate, prevResult=result).status == 1
-    assert _call(host, wrapper, "GC", delegate, **{"cni.dev/valid-attachments": []}).result == {}
+    assert _call(host, wrapper, "GC", delegate, **NOBODY).result == {}
 
     assert host.leases() == {}
     assert _call(host, wrapper, "DEL", delegate).result == {}
@@ -94,14 +95,15 @@ def test_a_delegates_error_is_passed_on_with_its_code(host, wrapper):
     stub_plugin(wrapper, "other", stdout=refusal, status=1)
 
     for verb in VERBS:
-        assert _call(host, wrapper, verb, {"type": "other"}).error == refusal
+        answer = _call(host, wrapper, verb, {"type": "other"}, **NOBODY)
+        assert answer.error == refusal
 
 
 def test_a_delegate_that_is_older_than_gc_and_status_has_no_say_in_them(host, wrapper):
     for verb in ("GC", "STATUS"):
         refusal = {"code": 4, "msg": f"unknown CNI_COMMAND: {verb}"}
         stub_plugin(wrapper, "other", stdout=refusal, status=1)
-        assert _call(host, wrapper, verb, {"type": "other"}).result == {}
+        assert _call(host, wrapper, verb, {"type": "other"}, **NOBODY).result == {}
 
 
 @pytest.mark.parametrize(

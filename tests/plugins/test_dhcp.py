@@ -360,9 +360,11 @@ def test_del_and_gc_release_without_a_daemon_too(lan):
 
     valid = [{"containerID": "c2", "ifname": "eth0"}]
     assert host.call("GC", _config() | {"cni.dev/valid-attachments": valid}).result == {}
-    assert host.call("GC", _config() | {"name": "other"}).result == {}
+    assert (
+        host.call("GC", _config() | {"name": "other", "cni.dev/valid-attachments": []}).result == {}
+    )
     assert len(lan.records()) == 1
-    assert host.call("GC", _config()).result == {}
+    assert host.call("GC", _config() | {"cni.dev/valid-attachments": []}).result == {}
     _until(lambda: lan.leases() == {})
     assert lan.records() == []
 
@@ -374,7 +376,7 @@ def test_gc_releases_what_is_not_valid_and_nothing_else(lan):
     for cid in ("c1", "c2"):
         assert host.call("ADD", _config(), cid=cid).status == 0
 
-    other = _config() | {"name": "other"}
+    other = _config() | {"name": "other", "cni.dev/valid-attachments": []}
     assert host.call("GC", other).result == {}
     assert len(lan.records()) == 2
     valid = [{"containerID": "c2", "ifname": "eth0"}]

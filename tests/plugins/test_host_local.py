@@ -538,6 +538,17 @@ def test_delete_may_be_repeated_and_knows_nobody(host):
     assert host.leases() == {}
 
 
+def test_gc_keeps_a_lease_under_the_key_s_first_name_and_without_one(host):
+    config = _config({"subnet": "10.1.0.0/24"})
+    _add(host, config, "c1", "c2")
+
+    assert host.call("GC", config).refusal == (7, "cni.dev/valid-attachments is missing")
+    assert set(host.leases()) == {"10.1.0.2", "10.1.0.3"}
+    valid = [{"containerID": "c2", "ifname": "eth0"}]
+    assert host.call("GC", config | {"cni.dev/attachments": valid}).result == {}
+    assert set(host.leases()) == {"10.1.0.3"}
+
+
 def test_gc_releases_what_is_not_valid_and_empty_files(host):
     config = _config({"subnet": "10.1.0.0/24"})
     _add(host, config, "c1", "c2", "c3")

@@ -5,11 +5,13 @@ The spec is SPEC sections 2 and 4 and, where that is silent, the reference's ske
 
 import json
 import sys
+from importlib import import_module
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.plugins import in_process
 
 import podnet
 import podnet_plugins
@@ -290,16 +292,45 @@ def test_a_missing_prev_result_is_an_error_only_for_who_needs_it():
     )
 
 
-def test_valid_attachments_are_pairs():
+VALID, ONCE = "cni.dev/valid-attachments", "cni.dev/attachments"
+ETH0, ETH1 = ({"containerID": "c1", "ifname": ifname} for ifname in ("eth0", "eth1"))
+
+
+@pytest.mark.parametrize(
+    ("said", "valid"),
+    [
+        ({VALID: [ETH0, ETH1]}, {("c1", "eth0"), ("c1", "eth1")}),
+        ({ONCE: [ETH0]}, {("c1", "eth0")}),
+        ({VALID: [ETH0], ONCE: [ETH1]}, {("c1", "eth0"), ("c1", "eth1")}),
+        ({VALID: [], ONCE: [ETH1]}, {("c1", "eth1")}),
+        ({VALID.upper(): None}, set()),
+    ],
+)
+def test_valid_attachments_are_pairs_under_either_name(said, valid):
+    """SPEC 1.1.0 called the key cni.dev/attachments in one place until cni#1103."""
     probe = Probe()
-    valid = [
-        {"containerID": "c1", "ifname": "eth0"},
-        {"containerID": "c1", "ifname": "eth1"},
-    ]
 
-    _respond("GC", {"cni.dev/valid-attachments": valid}, probe=probe)
+    _respond("GC", said, probe=probe)
 
-    assert probe.calls[0].valid_attachments == {("c1", "eth0"), ("c1", "eth1")}
+    assert probe.calls[0].valid_attachments == valid
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({}, f"{VALID} is missing"),
+        ({VALID: [ETH0, {"containerID": "c2"}]}, f"{VALID}[1].ifname is missing"),
+        ({VALID: [], ONCE: [{"ifname": "eth0"}]}, f"{ONCE}[0].containerID is missing"),
+    ],
+)
+def test_no_plugin_collects_what_it_is_not_told_to_be_unused(node, said, complaint):
+    every = {path.name for path in (Path(podnet_plugins.__file__).parent / "bin").iterdir()}
+    for name in every - {"noop"}:
+        plugin = import_module(f"podnet_plugins.{name.replace('-', '_')}").PLUGIN
+        ipam = {"type": "host-local", "subnet": "10.1.0.0/24"}
+        config = {"cniVersion": "1.1.0", "type": name, "ipam": ipam, "vlanId": 5, **said}
+        if plugin.gc is not skel.Plugin("none", add=plugin.add).gc:
+            assert in_process.respond(node, plugin, "GC", config) == complaint, name
 
 
 @pytest.mark.parametrize("value", ["1", "true", "True", "TRUE"])

@@ -60,6 +60,7 @@ def _everything() -> Iterator[tuple[tuple[str, str], object]]:
 def test_a_plugin_leaves_nothing_in_its_modules(node, plugin, monkeypatch):
     module = import_module(f"podnet_plugins.{plugin.replace('-', '_')}")
     config: dict[str, object] = {"cniVersion": "1.1.0", "name": "demo", "type": plugin}
+    config["cni.dev/valid-attachments"] = []
     config |= CONFIGS.get(plugin, {})
     if plugin not in {"bridge", "ptp", "host-local", "static", "loopback"}:
         config["prevResult"] = PREVIOUS

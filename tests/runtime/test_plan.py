@@ -241,6 +241,7 @@ def test_what_a_file_says_under_the_runtimes_keys_is_dropped(key):
         "PrevResult": {},
         "prevResult": {},
         "cni.dev/valid-attachments": [],
+        "CNI.dev/Attachments": [],
     }
 
     stdin = stdin_of({"type": "a", key: values.get(key, "x"), "kept": 1})

@@ -414,6 +414,7 @@ def test_a_plugin_names_the_plugin_that_manages_its_addresses(ipam, ipam_type):
             {"cni.dev/valid-attachments": ["c1"]},
             "cni.dev/valid-attachments[0] must be an object, not a string",
         ),
+        ({"cni.dev/attachments": {}}, "cni.dev/attachments must be a list, not an object"),
     ],
 )
 def test_a_well_known_field_of_the_wrong_type_is_refused_with_its_path(keys, complaint):
@@ -433,6 +434,7 @@ def test_well_known_fields_of_the_right_type_are_accepted():
         "dns": {"nameservers": ["1.1.1.1"], "domain": "a", "search": ["b"], "options": ["c"]},
         "prevResult": {"cniVersion": "1.0.0"},
         "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
+        "cni.dev/attachments": [{"containerID": "c1", "ifname": "eth0"}],
     }
 
     assert PluginConfig.from_wire(config).config == config

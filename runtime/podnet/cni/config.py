@@ -80,7 +80,8 @@ def _check_well_known(fields: Fields) -> None:
         for key in ("nameservers", "search", "options"):
             dns.texts(key)
     fields.child("prevResult")
-    list(fields.children("cni.dev/valid-attachments"))
+    for key in versions.VALID_ATTACHMENTS:
+        list(fields.children(key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

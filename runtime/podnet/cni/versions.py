@@ -48,6 +48,10 @@ REQUIRED: Mapping[Verb, tuple[str, ...]] = {
     Verb.VERSION: (),
 }
 
+#: Where a GC says which attachments are valid: SPEC 1.1.0's key, and the one that its text had
+#: until cni#1103. libcni sends both.
+VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+
 
 @lru_cache
 def key(version: str) -> tuple[int, ...]:

@@ -179,6 +179,11 @@ class Fields:
                 return value
         return None
 
+    def has(self, key: str) -> bool:
+        """Tell whether the field is there; ``null`` is."""
+        folded = key.casefold()
+        return key in self.values or any(other.casefold() == folded for other in self.values)
+
     def text(self, key: str, default: str = "") -> str:
         """Return a string field."""
         value = self.get(key)

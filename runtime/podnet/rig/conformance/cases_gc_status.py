@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from podnet.cni import versions
 from podnet.rig.caller import Twist
 from podnet.rig.conformance.case import Level, case
 from podnet.rig.conformance.cases_delete import warmed_up
@@ -134,7 +135,7 @@ def gc_keeps_other_networks(trial: Trial) -> None:
     since=_SINCE,
 )
 def gc_with_null(trial: Trial) -> None:
-    keys = dict.fromkeys(("cni.dev/valid-attachments", "cni.dev/attachments"))
+    keys = dict.fromkeys(versions.VALID_ATTACHMENTS)
     succeeded(trial.cni.gc([], Twist(config=keys)), "GC with null for the set")
 
 
