@@ -1,6 +1,7 @@
 """Where everything in a YAML or JSON file stands: line and column of every value, by its path.
 
-JSON is a dialect of YAML, whose reader keeps the places; but for tabs.
+JSON is a dialect of YAML, whose reader keeps the places; but for tabs.  What somebody else wrote may
+be nested without end, or say by aliases more than any memory holds: it is measured before it is built.
 """
 
 import json
@@ -14,9 +15,34 @@ Where = tuple[str | int, ...]
 #: Line and column, from 1.
 Place = tuple[int, int]
 TWICE = "twice"
+_DEEPEST = 100
+_TOO_DEEP = f"it is nested deeper than {_DEEPEST}"
+#: How many values there may be that are not written, but there by an alias.
+_MOST_REPEATED = 100_000
 
 
-class _Loader(yaml.SafeLoader):
+class _Bounded(yaml.SafeLoader):
+    """YAML that is not nested without end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.replace("\t", " "))
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Read a value as far as its node.
+
+        Raises:
+            yaml.YAMLError: It is nested too deep.
+        """
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise yaml.YAMLError(_TOO_DEEP)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+class _Loader(_Bounded):
     """YAML that says what JSON can: keys are texts, and there are no dates, bytes or sets."""
 
     # Everything that a plain word may mean, but for a date.
@@ -63,11 +89,15 @@ def load(text: str) -> object:
     Raises:
         yaml.YAMLError: It is neither, or says more.
     """
-    value = yaml.load(text.replace("\t", " "), Loader=_Loader)  # noqa: S506  a safe one
+    loader = _Loader(text)
     try:
+        top = _composed(loader)
+        value: object = None if top is None else loader.construct_document(top)
         json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError) as exc:
-        raise yaml.YAMLError(f"it holds itself, or a number that JSON has not: {exc}") from None
+    except ValueError as exc:  # of thousands of digits, or not finite
+        raise yaml.YAMLError(f"it holds a number that JSON has not: {exc}") from None
+    finally:
+        loader.dispose()
     return value
 
 
@@ -78,10 +108,51 @@ def of(text: str) -> Mapping[Where, Place]:
         yaml.YAMLError: It is neither YAML nor JSON.
     """
     found: dict[Where, Place] = {}
-    top = yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)
+    loader = _Bounded(text)
+    try:
+        top = _composed(loader)
+    finally:
+        loader.dispose()
     if top is not None:
         _walk(top, (), found)
     return found
+
+
+def _composed(loader: _Bounded) -> yaml.Node | None:
+    """Read a document as far as its nodes, of a size that the rest can bear.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, nested too deep, or holds itself.
+    """
+    top: yaml.Node | None = loader.get_single_node()
+    if top is not None:
+        sizes: dict[yaml.Node, tuple[int, int] | None] = {}
+        size, depth = _measure(top, sizes)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(_TOO_DEEP)
+        if size - len(sizes) > _MOST_REPEATED:
+            raise yaml.YAMLError(f"its aliases say more than {_MOST_REPEATED} values again")
+    return top
+
+
+def _measure(node: yaml.Node, sizes: dict[yaml.Node, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return how many values a node is, aliases followed, and how deep; each node is visited once."""
+    if node in sizes:
+        known = sizes[node]
+        if known is None:  # we are inside of it
+            raise yaml.constructor.ConstructorError(None, None, "it holds itself", node.start_mark)
+        return known
+    sizes[node] = None
+    inner = [_measure(child, sizes) for child in _children(node)]
+    found = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+    sizes[node] = found
+    return found
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _walk(node: yaml.Node, where: Where, found: dict[Where, Place]) -> None:

@@ -12,7 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from podnet.errors import PodnetError
 from podnet.rig.conformance.cases import all_cases
+from podnet.rig.conformance.reports import forms
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 PODNET = Path(sys.executable).parent / "podnet"
@@ -141,6 +143,28 @@ def test_reports_are_written_whatever_the_plugin_printed(hollow: Path, tmp_path:
     assert "| hollow | not conformant | 1 | 1 | 0 | 0 | 1 |" in (tmp_path / "deep/x.md").read_text()
     found = json.loads((tmp_path / "x.json").read_text())["items"]
     assert [item["verdict"] for item in found] == ["failed", "passed", "skipped"]
+
+
+@pytest.mark.root
+def test_what_utf_8_has_not_is_spelled_out_in_reports(tmp_path: Path) -> None:
+    evil = tmp_path / "evil"
+    evil.write_text('#!/bin/sh\necho \'{"code": 100, "msg": "a \\ud800 b"}\'\nexit 1\n')
+    evil.chmod(0o755)
+    asked = [f"--report={form}={tmp_path / form}" for form in forms.FORMS]
+    conformance(evil, "--case", "add-succeeds", *asked, status=6)
+    for form in ("html", "markdown", "json"):
+        assert re.search(r"a \\+ud800 b", (tmp_path / form).read_text()), form
+    assert ET.parse(tmp_path / "junit").getroot().find(".//failure") is not None  # noqa: S314  ours
+
+
+def test_a_report_that_cannot_be_made_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(forms.FORMS, "html", lambda findings: findings[0])  # there is none
+    wanted = [("html", tmp_path / "x.html"), ("json", tmp_path / "x.json")]
+    with pytest.raises(PodnetError, match=r"no html can be made for .*x\.html"):
+        forms.write(wanted, [])
+    assert json.loads((tmp_path / "x.json").read_text())["items"] == []
 
 
 @pytest.mark.root

@@ -103,11 +103,10 @@ def conformance(  # noqa: PLR0913  the options are the interface
         findings = suite.run(
             plans, parallel=parallel, host=session.plugin_host_to_use(), told=lambda _: advance()
         )
-    for form, file in wanted:
-        forms.write(form, file, findings)
     _show(output, findings)
     binaries = {one.name: ProcessExecutor(path=one.path).find(one.plugin) for one in subjects}
     _tell(session, findings, lacks, binaries)
+    forms.write(wanted, findings)
     sys.exit(_status(findings) or (MissingError.exit_code if any(lacks.values()) else 0))
 
 

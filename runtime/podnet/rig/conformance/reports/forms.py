@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from podnet import files
-from podnet.errors import UsageError
+from podnet.errors import PodnetError, UsageError
 from podnet.rig.conformance.reports import as_json, junit, markdown, page
 from podnet.rig.conformance.suite import Finding
 
@@ -44,11 +44,26 @@ def require_writable(file: Path) -> None:
         file.open("a").close()
 
 
-def write(form: str, file: Path, findings: Sequence[Finding]) -> None:
-    """Write a report.
+def write(wanted: Sequence[tuple[str, Path]], findings: Sequence[Finding]) -> None:
+    """Write reports, all that can be written.
+
+    Args:
+        wanted: The form and the file of each.
+        findings: What they tell.
 
     Raises:
-        PodnetError: It cannot be written.
+        PodnetError: One cannot be written; which failure it is, when there are more, is the first's.
     """
-    with files.naming(file):
-        file.write_text(FORMS[form](findings), encoding="utf-8")
+    failures = []
+    for form, file in wanted:
+        try:
+            with files.naming(file):
+                # A plugin may have said half of a surrogate pair, which UTF-8 has not.
+                text = FORMS[form](findings)
+                file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except PodnetError as exc:
+            failures.append(exc)
+        except Exception as exc:  # noqa: BLE001  it is the form's mistake, and the others have none
+            failures.append(PodnetError(f"no {form} can be made for {file}: {exc!r}"))
+    if failures:
+        raise failures[0]
