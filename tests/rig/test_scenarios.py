@@ -244,7 +244,7 @@ MISTAKES = {
     "- a": "s.yaml:1:1: a scenario is an object",
     "steps: []\n1: x": "s.yaml:2:1: no YAML: the key 1 is no text",
     "steps: []\nabout: !!binary aGk=": "s.yaml:2:8: no YAML: JSON has no value of the kind binary",
-    "steps: &all [*all]": "s.yaml: no YAML: it holds itself",
+    "steps: &all [*all]": "s.yaml:1:8: no YAML: it holds itself",
     "name: x": "s.yaml:1:1: steps is missing",
     "runtime: crio\nsteps: []": 's.yaml:1:1: runtime must be "podnet" or "libcni"',
 }
