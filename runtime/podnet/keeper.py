@@ -4,6 +4,7 @@ Run as a script, by a bare interpreter, by podnet.rootless, which made the names
 in; imports nothing of podnet.  Every podnet command holds the FIFO open as long as it lives,
 however it ends; when the last one has let go, the keeper looks whether anything is left that
 needs it: a mount of a namespace (Nodes and pods are those) or a process (a manager, a shell).
+The mounts that the machine had when the namespaces were made are in them too, and need nobody.
 """
 
 import fcntl
@@ -24,7 +25,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 60.0
 _PATIENCE = 5.0
 
 
-def keep(directory: int, alive: int, *held: int) -> None:
+def keep(directory: int, alive: int, held: int, inherited: frozenset[str]) -> None:
     """Wait until nothing is left, then remove the record.
 
     Args:
@@ -32,6 +33,7 @@ def keep(directory: int, alive: int, *held: int) -> None:
         alive: The FIFO's end to read from.
         held: What nobody else may have meanwhile: let go with the record, and not only when
             the interpreter has ended, for the next command wants it at once.
+        inherited: The machine's own mounts of namespaces, as :func:`pins` told them.
     """
     pause = _FIRST_PAUSE
     while True:
@@ -40,8 +42,8 @@ def keep(directory: int, alive: int, *held: int) -> None:
             end_everything()
             return
         with _locked(directory):
-            if not others() and not pinned():
-                forget(directory, *held)
+            if not others() and pins() <= inherited:
+                forget(directory, held)
                 return
             if woken:
                 os.close(alive)
@@ -49,10 +51,9 @@ def keep(directory: int, alive: int, *held: int) -> None:
             pause = _FIRST_PAUSE if woken else min(2 * pause, _LONGEST_PAUSE)
 
 
-def forget(directory: int, *held: int) -> None:
+def forget(directory: int, held: int) -> None:
     """Let go of what is held, and remove the record: the next command makes new namespaces."""
-    for descriptor in held:
-        os.close(descriptor)
+    os.close(held)
     for name in (RECORD, ALIVE):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
@@ -83,10 +84,14 @@ def _locked(directory: int) -> Iterator[None]:
         os.close(lock)
 
 
-def pinned() -> bool:
-    """Tell whether a namespace is mounted anywhere: a Node, or a pod."""
+def pins() -> frozenset[str]:
+    """Return the mounts of namespaces, Nodes and pods among them.
+
+    By ID and namespace: a machine's mount goes when its file does, and its ID is another's then.
+    """
     mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    return any(" - nsfs " in line for line in mounts)
+    listed = (line.split() for line in mounts if " - nsfs " in line)
+    return frozenset(f"{fields[0]} {fields[3]}" for fields in listed)
 
 
 def others() -> list[int]:
@@ -129,23 +134,23 @@ def end_everything() -> None:
         time.sleep(_FIRST_PAUSE)
 
 
-def main(directory: int, alive: int, *held: int) -> None:
+def main(directory: int, alive: int, held: int, inherited: frozenset[str]) -> None:
     """Keep, with no file open but those that are given."""
 
     def terminate(number: int, _: object) -> NoReturn:
         """Who ends the keeper ends what it keeps: without it nobody could get there again."""
         end_everything()
-        forget(directory, *held)
+        forget(directory, held)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, terminate)
     for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
-        if descriptor > 2 and descriptor not in {directory, alive, *held}:  # noqa: PLR2004
+        if descriptor > 2 and descriptor not in {directory, alive, held}:  # noqa: PLR2004
             with suppress(OSError):  # the one of the listing itself
                 os.close(descriptor)
     os.chdir("/")
-    keep(directory, alive, *held)
+    keep(directory, alive, held, inherited)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), frozenset(sys.argv[4:]))

@@ -213,7 +213,8 @@ def _become_keeper(own: UserPlaces, var_lib: Path, failing: int) -> NoReturn:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(nowhere, stream)
-        command = [sys.executable, "-I", "-S", keeper.__file__, *map(str, passed)]
+        inherited = sorted(keeper.pins())  # here: when it runs, a command may have made a Node
+        command = [sys.executable, "-I", "-S", keeper.__file__, *map(str, passed), *inherited]
         os.execv(sys.executable, command)  # noqa: S606  no shell anywhere
     except PodnetError as exc:
         said = [exc.exit_code, exc.message, exc.hint]

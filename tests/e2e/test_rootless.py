@@ -133,7 +133,8 @@ def _first_closed(path: Path) -> Path | None:
     return next((p for p in above if not stat.S_IMODE(p.stat().st_mode) & stat.S_IXOTH), None)
 
 
-def test_a_node_with_pods_lives_from_command_to_command_and_leaves_nothing(user):
+def test_a_node_with_pods_lives_from_command_to_command_and_leaves_nothing(user, sh):
+    sh("ip netns add of-root")  # which the user's mount namespace inherits
     said = user("node", "create", "lab").stderr
     assert "without root" in said
     assert "user namespace" in said
