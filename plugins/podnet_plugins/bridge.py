@@ -9,6 +9,7 @@ to find its rules, GC and STATUS are real.
 from contextlib import ExitStack
 from dataclasses import replace
 
+from podnet.cni import versions
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Dns, Interface, Result
 from podnet.errors import MissingError
@@ -49,8 +50,7 @@ def add(call: Call) -> Result:
         if config.macspoofchk:
             mac_spoof.add(call, pair.host.name, pair.inside.mac)
             undo.callback(mac_spoof.delete, call)
-        if not config.gateway:  # its MAC may have changed with its ports
-            bridge = pairs.named(netlink, bridge.name)
+        bridge = pairs.named(netlink, bridge.name)  # its MAC and its MTU may follow its ports
         host = pair.host
         if call.ipam_type:
             result = _addressed(netlink, call, config, bridge, inside=pair.inside, undo=undo)
@@ -60,9 +60,14 @@ def add(call: Call) -> Result:
         if not config.disable_container_interface:
             host = bridge_host.await_port(netlink, host)
         undo.pop_all()
-    outside = (Interface(link.name, mac=link.mac) for link in (bridge, host))
-    inside_one = Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns)
-    return replace(result, interfaces=(*outside, inside_one, *result.interfaces))
+    # CHECK compares a pair's ends with each other; what the bridge's MTU was only this can say.
+    mtu = bridge.mtu if versions.at_least(call.cni_version, "1.1.0") else 0
+    interfaces = (
+        Interface(bridge.name, mac=bridge.mac, mtu=mtu),
+        Interface(host.name, mac=host.mac),
+        Interface(call.ifname, mac=pair.inside.mac, sandbox=call.netns),
+    )
+    return replace(result, interfaces=(*interfaces, *result.interfaces))
 
 
 def _addressed(

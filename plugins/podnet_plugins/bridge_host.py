@@ -102,6 +102,11 @@ def missing(netlink: Netlink, link: Link, ips: Iterable[IPConfig]) -> list[Inter
     return [address for address in gateway_addresses(ips) if address not in present]
 
 
+def ports(netlink: Netlink, bridge: Link) -> list[Link]:
+    """Return the ports of a bridge."""
+    return [link for link in links.every(netlink) if link.master == bridge.index]
+
+
 def await_port(netlink: Netlink, port: Link) -> Link:
     """Wait until a port is up, which it is as soon as the other end is; return it as it is then.
 

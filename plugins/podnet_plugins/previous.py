@@ -13,6 +13,9 @@ from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
 from podnet_plugins.skel import Call
 
+# What the kernel gives both ends of a pair that is made without one.
+_MTU_OF_A_PAIR = 1500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
@@ -79,6 +82,28 @@ def check_mtu(call: Call, inside: Link, interface: Interface, mtu: int) -> None:
     wanted = interface.mtu or mtu
     if wanted and inside.mtu != wanted and versions.at_least(call.cni_version, "1.1.0"):
         raise CniError(f"{inside.name} has MTU {inside.mtu}, not {wanted}")
+
+
+def check_pair_mtu(call: Call, inside: Link, host: Link, interface: Interface, mtu: int) -> None:
+    """Check the MTU of both ends of a pair.
+
+    Where no MTU was asked for, the ends may have another than at first if it is the same:
+    somebody has seen to both.
+
+    Args:
+        call: The call.
+        inside: The container's end.
+        host: The other.
+        interface: What prevResult says of the container's end.
+        mtu: What was asked for; 0: the kernel's choice.
+
+    Raises:
+        CniError: One has another MTU.
+    """
+    wanted = mtu or _MTU_OF_A_PAIR
+    if host.mtu != wanted and (mtu or host.mtu != inside.mtu):
+        raise CniError(f"{host.name} has MTU {host.mtu}, not {wanted}")
+    check_mtu(call, inside, interface, mtu or host.mtu)
 
 
 def other_end(netlink: Netlink, expected: Own, inside: Link, missing: str = "") -> Link:

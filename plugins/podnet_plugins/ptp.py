@@ -88,9 +88,7 @@ def check(call: Call) -> None:
     with Netlink() as netlink:
         host = previous.other_end(netlink, expected, inside)
         ptp_routes.check_host(netlink, host, expected.ips)
-    previous.check_mtu(call, inside, expected.inside, config.mtu)
-    if config.mtu and host.mtu != config.mtu:
-        raise CniError(f"{host.name} has MTU {host.mtu}, not {config.mtu}")
+    previous.check_pair_mtu(call, inside, host, expected.inside, config.mtu)
     if off := forwarding.missing(ip.address.version for ip in expected.ips):
         raise CniError(f"the host does not forward: {', '.join(off)} is off")
     if config.ip_masq:

@@ -10,6 +10,7 @@ from tests.plugins.bridges import (
     delegating,
     full,
     gateway,
+    link_of,
     masq_rules,
     nothing_left,
     spoof_chains,
@@ -195,6 +196,49 @@ def test_check_notices_that_promiscuous_mode_is_off(host):
     _, msg = host.call("CHECK", config | {"prevResult": result}).refusal
 
     assert msg == "bridge br0 is not promiscuous any more"
+
+
+MTU_DRIFTS = {
+    "the host's end": (OUTSIDE, "ip link set $veth mtu 1200", "has MTU 1200, not 1500"),
+    "the container's end": (INSIDE, "ip link set eth0 mtu 1200", "eth0 has MTU 1200, not 1500"),
+    "the bridge": (HOST, "ip link set br0 mtu 1200", "bridge br0 has MTU 1200, not 1500"),
+}
+
+
+@pytest.mark.parametrize("drift", MTU_DRIFTS)
+def test_check_notices_another_mtu_where_none_was_asked_for(host, drift):
+    where, script, text = MTU_DRIFTS[drift]
+    result = added(host, L2)
+
+    veth = result["interfaces"][1]["name"]
+    host.sh(f"veth={veth}; {script}", netns="/run/netns/c1" if where == INSIDE else "")
+    _, msg = host.call("CHECK", L2 | {"prevResult": result}).refusal
+
+    assert text in msg
+
+
+def test_check_accepts_mtus_that_differ_from_the_start_or_follow(host):
+    """A bridge of another MTU, tuning in the chain, and a container that has the bridge follow."""
+    tuning = {"type": "tuning", "mtu": 1300}
+    host.sh("ip link add br0 mtu 1450 type bridge; ip link set br0 mtu 1450")
+    host.container("c1")
+    for version in ("1.0.0", "1.1.0"):
+        config = L2 | {"cniVersion": version}
+        result = host.call("ADD", config).result
+        tuned = tuning | {"cniVersion": version, "prevResult": result}
+        result = host.call("ADD", tuned).result
+        assert host.call("CHECK", config | {"prevResult": result}).status == 0
+        host.call("DEL", tuned)
+        host.call("DEL", config)
+    follower = L2 | {"bridge": "br1"}
+    result = host.call("ADD", follower).result
+    added(host, follower | {"mtu": 1250}, "c2")
+
+    assert link_of(host, "br1")["mtu"] == 1250
+    assert host.call("CHECK", follower | {"prevResult": result}).status == 0
+    host.sh(f"ip link set {result['interfaces'][1]['name']} mtu 1400")
+    host.sh("ip link set eth0 mtu 1400", netns="/run/netns/c1")
+    assert host.call("CHECK", follower | {"prevResult": result}).status == 0
 
 
 def test_check_looks_at_its_own_interface_in_a_chain_s_result(host):

@@ -31,14 +31,13 @@ FOLLOWS = {
     "host/sysctl/net/ipv6/conf/lo/forwarding": "follows from all",
 }
 BRIDGE_BLIND = {
-    "host/link/br0/mtu": "follows its ports",
     "host/route/main/*dev br0*": "the bridge's addresses are looked at, not the kernel's routes",
 }
 DRIFTING = [
     (
         Case(
             "bridge",
-            (bridge(DUAL, isGateway=True, mtu=1400, hairpinMode=True),),
+            (bridge(DUAL, isGateway=True, hairpinMode=True),),
             version="1.1.0",
             prepare=NO_DAD,
         ),
@@ -47,7 +46,7 @@ DRIFTING = [
     (
         Case(
             "ptp",
-            (ptp(DUAL, mtu=1400, ipMasq=True, ipMasqBackend="iptables"),),
+            (ptp(DUAL, ipMasq=True, ipMasqBackend="iptables"),),
             version="1.1.0",
             prepare=NO_DAD,
         ),
