@@ -37,7 +37,14 @@ class Streams:
 
     def open_pipes(self) -> list[int]:
         """Make the pipes; return the child's ends."""
-        ends = [_pipe(child_reads=reads) for reads in (True, False, False)]
+        ends = list[tuple[int, int]]()
+        try:
+            for child_reads in (True, False, False):
+                ends.append(_pipe(child_reads=child_reads))
+        except OSError:
+            for descriptor in (one for pair in ends for one in pair):
+                os.close(descriptor)
+            raise
         self.stdin, self.stdout, self.stderr = (here for here, _ in ends)
         return [there for _, there in ends]
 
@@ -92,7 +99,13 @@ class Child(Streams):
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        self.ended = os.pidfd_open(self.pid)
+        try:
+            self.ended = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor is left: nobody could tell when it ends
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.close_pipes()
+            raise
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative."""
@@ -100,7 +113,8 @@ class Child(Streams):
         return os.waitstatus_to_exitcode(status)
 
     def leave(self) -> None:
-        """Have no more to do with it: there is nothing to let go of."""
+        """Have no more to do with it."""
+        os.close(self.ended)
 
 
 def _pipe(*, child_reads: bool) -> tuple[int, int]:
@@ -141,7 +155,7 @@ class Talking(Protocol):
         ...
 
     def leave(self) -> None:
-        """Have no more to do with it; its process ID may be another's then."""
+        """Have no more to do with it: its process ID may be another's then, and its end is over."""
         ...
 
 
@@ -171,12 +185,11 @@ class _Conversation:
         self._rest = memoryview(request)
         self._stdin = child.stdin
         self._names = {child.stdout: "stdout", child.stderr: "stderr"}
-        self._open = {child.stdin, child.stdout, child.stderr}
+        self._pipes = {child.stdin, child.stdout, child.stderr}
         self.said = {"stdout": bytearray(), "stderr": bytearray()}
         self.overflow = ""
         self.exited = False
         self._exit = child.ended
-        self._open.add(self._exit)
         self._poll = select.poll()
         self._poll.register(self._exit, select.POLLIN)
         for descriptor in self._names:
@@ -185,12 +198,12 @@ class _Conversation:
         self._write()  # a request that fits into the pipe needs no turn of its own
 
     def close(self) -> None:
-        for descriptor in self._open:
+        for descriptor in self._pipes:
             os.close(descriptor)
 
     @property
     def open_pipes(self) -> bool:
-        return not self._open.isdisjoint(self._names)
+        return not self._pipes.isdisjoint(self._names)
 
     def step(self, seconds: float) -> bool:
         """Wait for something to happen and deal with it; tell whether anything did."""
@@ -201,13 +214,13 @@ class _Conversation:
                 self._poll.unregister(descriptor)
             elif descriptor in self._names:
                 self._read(descriptor)
-            elif descriptor in self._open:
+            elif descriptor in self._pipes:
                 self._write()
         return bool(events)
 
     def _done_with(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
-        self._open.remove(descriptor)
+        self._pipes.remove(descriptor)
         os.close(descriptor)
 
     def _write(self) -> None:

@@ -5,6 +5,7 @@ to the one that served last, whose memory is warm, and nobody else is woken for 
 is podnet_plugins.host.  Knows sockets and descriptors, and no plugin.
 """
 
+import errno
 import json
 import os
 import select
@@ -69,18 +70,18 @@ class HostedChild(Streams):
             OSError: The host cannot be started, or is gone.
         """
         self._host = host
-        theirs, namespaces = self.open_pipes(), worlds.own()
+        given = self.open_pipes()
         try:
-            descriptors = [*theirs, *namespaces, *keep_open]
-            self._worker = host.give(request, descriptors)
+            given += worlds.own()
+            self._worker = host.give(request, [*given, *keep_open])
         except BaseException:
             self.close_pipes()
             raise
         finally:
-            for descriptor in (*theirs, *namespaces):
+            for descriptor in given:
                 os.close(descriptor)
         self.pid = self._worker.pid
-        self.ended = os.dup(self._worker.talk.fileno())
+        self.ended = self._worker.talk.fileno()
 
     def wait(self) -> int:
         """Wait for its end; return the exit status, or the signal's number, negative.
@@ -236,10 +237,13 @@ def _forked(control: socket.socket, flags: int = 0) -> Worker:
     Raises:
         BlockingIOError: There is none, and *flags* say not to wait for one.
         ConnectionResetError: The host is gone.
+        OSError: There was no descriptor left to take it with, and so it ends.
     """
     # Not socket.recv_fds: Python 3.11's does not pass the flags on.
     pid, ancillary, _, _ = control.recvmsg(_LONGEST_WORD, socket.CMSG_LEN(_ONE.size), flags)
     if not pid:
         raise ConnectionResetError("the plugin host is gone")
+    if not ancillary:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     [(_, _, descriptor)] = ancillary
     return Worker(int(pid), socket.socket(fileno=_ONE.unpack(descriptor)[0]))

@@ -6,12 +6,14 @@ package, so that the plugin host and the launcher find it where they find every 
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,7 +299,6 @@ def test_a_worker_serves_nobody_else_while_its_caller_may_still_kill_it(both):
     others = {int(both.run("who").stdout) for _ in range(20)}
 
     assert child.pid not in others
-    os.close(child.ended)
     child.leave()
     _until(lambda: int(both.run("who").stdout) == child.pid)
     for descriptor in (child.stdout, child.stderr):
@@ -381,6 +382,52 @@ def test_workers_that_cannot_wait_are_not_forked_again_and_again(both):
     # One was asked for, and one more for the first, which has served.
     assert len(_children(made)) <= 2
     made.close()
+
+
+def test_without_descriptors_nothing_runs_and_nothing_is_lost(both):
+    read, write = os.pipe()
+
+    if not (child := os.fork()):
+        _until(lambda: len(_children(both.host, both)) > WAITING)
+        both.run("who")
+        opened = len(_descriptors())
+        seen = [_with_room_for(both, more) for more in range(20)]
+        afterwards = [both.run("who").exit_status for _ in range(8)]
+        said = [seen, afterwards, len(_descriptors()) - opened]
+        os.write(write, json.dumps(said).encode())
+        both.host.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    seen, afterwards, left = json.loads(os.read(read, 65536))
+    for descriptor in (read, write):
+        os.close(descriptor)
+    assert {"0", "Too many open files"} == set(seen)
+    assert afterwards == [0] * 8
+    assert left <= 1  # a worker more
+
+
+def _descriptors() -> list[int]:
+    return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+
+
+def _with_room_for(both: Both, more: int) -> str:
+    """Run it with so many descriptors free; tell its exit status, or why it could not start."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(_descriptors()) + 1 + more, before[1]))
+    taken = list[int]()
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    for _ in range(more):
+        os.close(taken.pop())
+    try:
+        outcome = both.run("who")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
+    return outcome.problem.rpartition(": ")[2] or str(outcome.exit_status)
 
 
 def test_a_fork_of_the_caller_has_workers_of_its_own(both):

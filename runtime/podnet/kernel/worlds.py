@@ -241,7 +241,15 @@ def enter_some(descriptors: dict[str, int]) -> None:
 
 def own() -> list[int]:
     """Return an open file descriptor for each of KINDS: the calling thread's namespaces."""
-    return [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in KINDS]
+    opened = list[int]()
+    try:
+        for kind in KINDS:
+            opened.append(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY))
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened
 
 
 def pin(descriptors: dict[str, int], directory: Path) -> None:
