@@ -11,6 +11,7 @@ When the socket closes, the host ends, as workers do when theirs closes; what ru
 import gc
 import os
 import select
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -23,6 +24,8 @@ from podnet_plugins.becoming import Own, Request
 
 #: The request for a worker ahead of need; any other is a plugin's type.
 ONE_AHEAD = b"+"
+#: What a runtime hears that asked for a worker which cannot be.
+NOBODY = b"0"
 #: What a runtime hears from a worker that was killed before it took the request.
 UNTAKEN = b"untaken"
 # Three suffice for a chain; with many calls at a time there are soon as many workers.
@@ -40,6 +43,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):  # a reader of podnet's output must not wait for us
         os.dup2(nothing, stream)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whatever our parent made of it
     gc.disable()  # a collection would touch, and so copy, what forked plugins share
     Host(control).serve()
 
@@ -61,7 +65,8 @@ class Plugins:
     def load_another(self) -> bool:
         """Load one that nobody has asked for yet; tell whether there was one."""
         if self._waiting:
-            self.get(self._waiting.pop())
+            with suppress(ImportError):  # somebody's bridge~ is no plugin
+                self.get(self._waiting.pop())
         return bool(self._waiting)
 
 
@@ -109,13 +114,20 @@ class Host:
                 rehearsal.rehearse()
             gc.freeze()
             for _ in range(_AHEAD):
-                self._offer_worker()
+                self._offer_ahead()
 
     def _answer(self, asked: bytes) -> None:
         if asked != ONE_AHEAD:
-            self._plugins.get(asked.decode())
-            self._offer_worker(is_awaited=True)
+            try:
+                self._plugins.get(asked.decode())
+                self._offer_worker(is_awaited=True)
+            except (ImportError, OSError):  # an interpreter can say better what is wrong
+                self._control.send(NOBODY)
         elif self._all_loaded:
+            self._offer_ahead()
+
+    def _offer_ahead(self) -> None:
+        with suppress(OSError):  # nobody waits for it
             self._offer_worker()
 
     def _offer_worker(self, *, is_awaited: bool = False) -> None:

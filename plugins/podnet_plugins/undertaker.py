@@ -1,6 +1,6 @@
 """The undertaker: waits in other processes' place until the kernel has forgotten a link.
 
-A process of the plugin host's; every message that it gets is a netlink request, and brings the socket
+A process of the plugin host's; every message that it gets is a deadline and a netlink request, and brings the socket
 to send it on (:mod:`podnet.kernel.removal`).  Who sent it hears the kernel's answer there, if they
 still listen.  Knows no plugins, and does not read what it sends.
 """
@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ _STREAMS = 3
 _BEYOND_ALL = 1 << 20
 _LONGEST = 4096
 _ONE = struct.Struct("i")
+_DEADLINE = struct.Struct("d")
 
 
 def serve(requests: socket.socket) -> NoReturn:
@@ -45,5 +47,7 @@ def _serve(requests: socket.socket) -> None:
 
 
 def _send(descriptor: int, message: bytes) -> None:
+    (deadline,) = _DEADLINE.unpack_from(message)
     with socket.socket(fileno=descriptor) as netlink, suppress(OSError):
-        netlink.send(message)
+        if time.monotonic() < deadline:  # or who sent it has done it by now
+            netlink.send(message[_DEADLINE.size :])

@@ -87,11 +87,12 @@ def _run(own: Own, find: Find, request: Request) -> int:
     left that, and nothing is open that anybody could wait for: who is left in the group was left
     behind by the plugin.
     """
+    home = os.getpgrp()
     os.setpgid(0, 0)
     own.become(request)
     status = _status_of(find(request.plugin).main)
     with suppress(OSError):
-        os.setpgid(0, os.getppid())
+        os.setpgid(0, home)
     own.let_go()
     own.say(str(status))
     return status
@@ -102,7 +103,10 @@ def _status_of(plugin: Callable[[], None]) -> int:
     try:
         plugin()
     except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 1
+        status = exc.code & 0xFF if isinstance(exc.code, int) else 1  # as exit(3) has it
+    except BaseException:  # noqa: BLE001  what a fresh process would do with it
+        sys.excepthook(*sys.exc_info())
+        status = 1
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None:
             stream.flush()

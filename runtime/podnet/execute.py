@@ -43,6 +43,10 @@ class MissingPluginError(UsageError):
         self.plugin = plugin
 
 
+class NotStartedError(Exception):
+    """A plugin is there and cannot be started, in a sentence."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of one invocation.
@@ -179,22 +183,18 @@ class ProcessExecutor:
         environment["TRACEPARENT"] = traceparent = self._trace_context()
         request = request_bytes(invocation)
         try:
-            child = self._start(
-                binary, environment, invocation.arguments, deadline=clock + self.timeout
+            spoken, status, left_behind = self._speak(
+                binary, environment, invocation.arguments, request, clock + self.timeout
             )
-        except OSError as exc:
+        except NotStartedError as exc:
             return Outcome(
                 invocation=invocation,
                 binary=binary,
                 started=started,
                 duration=time.monotonic() - clock,
-                problem=_could_not_start(binary, exc),
+                problem=str(exc),
                 traceparent=traceparent,
             )
-        try:
-            spoken, status, left_behind = self._converse(child, request, clock + self.timeout)
-        except NeverRanError:  # who was to be it was killed before; another can
-            return self.run(invocation)
         return Outcome(
             invocation=invocation,
             binary=binary,
@@ -210,6 +210,27 @@ class ProcessExecutor:
             traceparent=traceparent,
         )
 
+    def _speak(
+        self,
+        binary: Path,
+        environment: Mapping[str, str],
+        arguments: Sequence[str],
+        request: bytes,
+        deadline: float,
+    ) -> tuple[Exchange, int, bool]:
+        """Start the plugin and talk to it; see :meth:`_converse`.
+
+        Raises:
+            NotStartedError: It cannot be started.
+        """
+        while True:
+            try:
+                child = self._start(binary, environment, arguments, deadline=deadline)
+            except OSError as exc:
+                raise NotStartedError(_could_not_start(binary, exc)) from exc
+            with suppress(NeverRanError):  # who was to be it was killed before; another can
+                return self._converse(child, request, deadline)
+
     def _start(
         self,
         binary: Path,
@@ -221,7 +242,7 @@ class ProcessExecutor:
         """Start the plugin; wait while its file is being written."""
         if self.host is not None and self.host.has(binary) and not arguments:
             with suppress(OSError):  # the host is gone, or cannot be: an interpreter will do
-                return self.host.start(binary.name, environment, self.keep_open)
+                return self.host.start(binary.name, environment, self.keep_open, deadline)
         waits = iter(_BUSY_WAITS)
         while True:
             try:
@@ -241,7 +262,12 @@ class ProcessExecutor:
         """
         try:
             spoken = _spoken_to_the_end(child, request, deadline)
-            status = child.wait()
+            try:
+                status = child.wait()
+            except NeverRanError:
+                if not spoken.timed_out:
+                    raise
+                status = -signal.SIGKILL
             return spoken, status, spoken.held_open or _group_is_alive(child.pid)
         finally:
             child.leave()
@@ -263,9 +289,9 @@ def _spoken_to_the_end(child: Talking, request: bytes, deadline: float) -> Excha
     try:
         spoken = converse(child, request, deadline)
         if spoken.overflow or spoken.timed_out:
-            _kill_group(child.pid)
+            child.kill()
     except BaseException:
-        _kill_group(child.pid)
+        child.kill()
         with suppress(NeverRanError):
             child.wait()
         raise
@@ -297,13 +323,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return signal.strsignal(number) or "unknown"
-
-
-def _kill_group(leader: int) -> None:
-    """End a plugin and its process group; the plugin itself may have left the group."""
-    for kill in (os.killpg, os.kill):
-        with suppress(ProcessLookupError):  # gone already
-            kill(leader, signal.SIGKILL)
 
 
 def _group_is_alive(group: int) -> bool:

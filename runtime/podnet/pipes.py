@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +22,8 @@ LARGEST_OUTPUT = 8 * 1024 * 1024
 LINGER = 0.1
 _CHUNK = 65536
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
-# Python ignores these, which a child would inherit.
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+#: Python ignores the first two, and some parents the third, which a child would inherit.
+RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _FIRST_FREE = 3
 
 
@@ -91,7 +92,7 @@ class Child(Streams):
                 file_actions=actions,
                 setpgroup=0,
                 setsigmask=(),
-                setsigdef=_RESTORED,
+                setsigdef=RESTORED,
             )
         except BaseException:
             self.close_pipes()
@@ -112,9 +113,20 @@ class Child(Streams):
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
+    def kill(self) -> None:
+        """End it, and its process group."""
+        kill_group(self.pid)
+
     def leave(self) -> None:
         """Have no more to do with it."""
         os.close(self.ended)
+
+
+def kill_group(leader: int) -> None:
+    """End a process and the group that it leads; it may have left the group itself."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):  # gone already
+            kill(leader, signal.SIGKILL)
 
 
 def _pipe(*, child_reads: bool) -> tuple[int, int]:
@@ -152,6 +164,10 @@ class Talking(Protocol):
         Raises:
             NeverRanError: It never began; somebody else can.
         """
+        ...
+
+    def kill(self) -> None:
+        """End it, and its process group."""
         ...
 
     def leave(self) -> None:

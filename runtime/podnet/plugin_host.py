@@ -9,25 +9,31 @@ import errno
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from podnet.kernel import worlds
-from podnet.pipes import NeverRanError, Streams
+from podnet.kernel import namespaces, worlds
+from podnet.pipes import RESTORED, NeverRanError, Streams, kill_group
 
 _LAUNCH = "launch.py"
 # What podnet_plugins.host and worker call these, too: podnet imports no plugins.
 _ONE_AHEAD = b"+"
 _FREE, _UNTAKEN = b"free", b"untaken"
 _LONGEST_WORD = 64
-# Milliseconds; a fork takes about as long, and its first calls longer than others.
-_A_MOMENT = 1
+# Seconds; a fork takes about as long, and its first calls longer than others.
+_A_MOMENT = 0.001
+# Seconds for the host to tell of the end of a worker that we killed.
+_PATIENCE = 1.0
+# As many as the host forks ahead of need; and how many may wait after a rush.
+_AHEAD, _MOST_WAITING = 3, 8
 _ONE = struct.Struct("i")
 
 
@@ -62,18 +68,23 @@ class HostedChild(Streams):
     """
 
     def __init__(
-        self, host: "PluginHost", request: Mapping[str, object], keep_open: Sequence[int]
+        self,
+        host: "PluginHost",
+        request: Mapping[str, object],
+        keep_open: Sequence[int],
+        deadline: float,
     ) -> None:
         """Ask for a plugin.
 
         Raises:
-            OSError: The host cannot be started, or is gone.
+            OSError: The host cannot be started, is gone, or does not answer before *deadline*.
         """
         self._host = host
+        self._was_killed = False
         given = self.open_pipes()
         try:
             given += worlds.own()
-            self._worker = host.give(request, [*given, *keep_open])
+            self._worker = host.give(request, [*given, *keep_open], deadline)
         except BaseException:
             self.close_pipes()
             raise
@@ -89,17 +100,27 @@ class HostedChild(Streams):
         Raises:
             NeverRanError: The worker was killed while it waited for us.
         """
+        if self._was_killed and not _is_readable([self._worker.talk], _PATIENCE):
+            return -signal.SIGKILL  # the host, who would tell, does not
         try:
             status = self._worker.talk.recv(_LONGEST_WORD)
         except ConnectionResetError:  # host and worker are gone, and our request was not read
             raise NeverRanError from None
         if status == _UNTAKEN:
             raise NeverRanError
-        return int(status) if status else -9
+        return int(status) if status else -signal.SIGKILL
+
+    def kill(self) -> None:
+        """End it, and its process group."""
+        self._was_killed = True
+        kill_group(self.pid)
 
     def leave(self) -> None:
         """Have no more to do with it: its process may serve another call from here on."""
-        self._host.take_back(self._worker)
+        if self._was_killed:
+            self._worker.talk.close()
+        else:
+            self._host.take_back(self._worker)
 
 
 class PluginHost:
@@ -132,12 +153,22 @@ class PluginHost:
         return binary.parent == self.directory
 
     def start(
-        self, plugin: str, environment: Mapping[str, str], keep_open: Sequence[int]
+        self,
+        plugin: str,
+        environment: Mapping[str, str],
+        keep_open: Sequence[int],
+        deadline: float,
     ) -> HostedChild:
         """Start *plugin* with exactly this environment.
 
+        Args:
+            plugin: Its type.
+            environment: All of its environment.
+            keep_open: Descriptors that it has under the same numbers.
+            deadline: When to give up, in seconds of ``time.monotonic``.
+
         Raises:
-            OSError: The host cannot be started, or is gone.
+            OSError: The host cannot be started, is gone, or does not answer.
         """
         request = {
             "plugin": plugin,
@@ -145,23 +176,30 @@ class PluginHost:
             "cwd": os.getcwd(),
             "keep": list(keep_open),
         }
-        return HostedChild(self, request, keep_open)
+        return HostedChild(self, request, keep_open, deadline)
 
-    def give(self, request: Mapping[str, object], descriptors: Sequence[int]) -> Worker:
+    def give(
+        self, request: Mapping[str, object], descriptors: Sequence[int], deadline: float
+    ) -> Worker:
         """Give a request to a worker, which is the caller's from here on.
 
         Raises:
-            OSError: The host cannot be started, or is gone; or the request is too large.
+            OSError: The host cannot be started, is gone, or does not answer; or the request is
+                too large.
         """
         message = json.dumps(request).encode()
         while True:
-            worker = self._one_that_waits(str(request["plugin"]))
+            worker = self._one_that_waits(str(request["plugin"]), deadline)
             try:
                 socket.send_fds(worker.talk, [message], descriptors)
             except ConnectionError:  # killed while it waited
                 worker.talk.close()
-            except OSError:
-                self.take_back(worker)
+            except OSError:  # it has heard of nothing
+                self._waiting.append(worker)
+                raise
+            except BaseException:  # it may have
+                kill_group(worker.pid)
+                worker.talk.close()
                 raise
             else:
                 return worker
@@ -170,19 +208,28 @@ class PluginHost:
         """Let *worker* serve another call as soon as it waits again."""
         self._served.append(worker)
 
-    def _one_that_waits(self, plugin: str) -> Worker:
+    def _one_that_waits(self, plugin: str, deadline: float) -> Worker:
         """Return the worker that served last of those that wait; have one forked if none does."""
         if self._process != os.getpid():  # a fork of us: a worker is one process's own
             self._begin()
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError("the plugin host does not answer")
+        try:
             control = self._control = self._control or self._launch()
             self._look_around(control)
             if not self._waiting and self._is_about_to_wait():
                 self._look_around(control)
             if not self._waiting:
                 control.send(plugin.encode())
+                if not _is_readable([control], deadline - time.monotonic()):
+                    raise TimeoutError("the plugin host does not answer")
                 self._waiting.append(_forked(control))
             return self._waiting.pop()
+        except ConnectionError:
+            self._bury()
+            raise
+        finally:
+            self._lock.release()
 
     def _look_around(self, control: socket.socket) -> None:
         """Learn of workers that were forked ahead of need, and of those that wait again or never will."""
@@ -197,38 +244,67 @@ class PluginHost:
                 self._waiting.append(worker)
             elif waits is None:
                 worker.talk.close()
-                control.send(_ONE_AHEAD)
+                if len(self._waiting) + len(self._served) < _AHEAD:
+                    control.send(_ONE_AHEAD)
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.pop(0).talk.close()  # and so it ends
 
     def _is_about_to_wait(self) -> bool:
         """Tell whether a worker waits again in a moment: sooner than another is forked."""
-        poll = select.poll()
-        for worker in self._served:
-            poll.register(worker.talk, select.POLLIN)
-        return bool(self._served and poll.poll(_A_MOMENT))
+        talks = [worker.talk for worker in self._served]
+        return bool(talks) and _is_readable(talks, _A_MOMENT)
 
     def _launch(self) -> socket.socket:
+        """Start the host, where our main thread is: it must not keep a Node that a thread is in.
+
+        Raises:
+            OSError: It cannot be started.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        launch = self.directory.parent / _LAUNCH
-        command = [sys.executable, "-I", "-S", str(launch), "host"]
         with theirs:
-            self.pid = os.posix_spawn(
-                sys.executable,
-                command,
-                os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
-                setpgroup=0,
-            )
+            self.pid = namespaces.in_thread(self._spawned, theirs.fileno())
         return ours
+
+    def _spawned(self, control: int) -> int:
+        worlds.enter_those_of_the_process()
+        command = [sys.executable, "-I", "-S", str(self.directory.parent / _LAUNCH), "host"]
+        return os.posix_spawn(
+            sys.executable,
+            command,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, control, 0)],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=RESTORED,
+        )
 
     def close(self) -> None:
         """End the host; plugins that run go on."""
-        with self._lock:
-            if self._control is not None:
-                self._control.close()
-                for worker in (*self._waiting, *self._served):
-                    worker.talk.close()
-                os.waitpid(self.pid, 0)
-                self._begin()
+        if self._process == os.getpid():
+            with self._lock:
+                self._bury()
+
+    def _bury(self) -> None:
+        """Let go of the host and its workers, so that the next call starts another."""
+        if self._control is None:
+            return
+        self._control.close()
+        for worker in (*self._waiting, *self._served):
+            worker.talk.close()
+        self._waiting, self._served = [], []
+        with suppress(
+            ChildProcessError
+        ):  # nobody's children are waited for where SIGCHLD is ignored
+            os.waitpid(self.pid, 0)
+        self._control, self.pid = None, 0
+
+
+def _is_readable(talks: Iterable[socket.socket], seconds: float) -> bool:
+    """Wait until something can be read from one of *talks*, or for so long."""
+    poll = select.poll()
+    for talk in talks:
+        poll.register(talk, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
 def _forked(control: socket.socket, flags: int = 0) -> Worker:
@@ -237,7 +313,7 @@ def _forked(control: socket.socket, flags: int = 0) -> Worker:
     Raises:
         BlockingIOError: There is none, and *flags* say not to wait for one.
         ConnectionResetError: The host is gone.
-        OSError: There was no descriptor left to take it with, and so it ends.
+        OSError: The host could not fork it, or there was no descriptor left to take it with.
     """
     # Not socket.recv_fds: Python 3.11's does not pass the flags on.
     pid, ancillary, _, _ = control.recvmsg(_LONGEST_WORD, socket.CMSG_LEN(_ONE.size), flags)

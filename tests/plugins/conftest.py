@@ -223,8 +223,9 @@ class Host:
 
 
 def _forked(plugins: PluginHost, plugin: str, environment: Mapping[str, str], stdin: str) -> Answer:
-    child = plugins.start(plugin, environment, ())
-    spoken = converse(child, stdin.encode(), time.monotonic() + 60)
+    deadline = time.monotonic() + 60
+    child = plugins.start(plugin, environment, (), deadline)
+    spoken = converse(child, stdin.encode(), deadline)
     assert not spoken.timed_out
     answer = Answer(child.wait(), spoken.stdout.decode(), spoken.stderr.decode())
     child.leave()

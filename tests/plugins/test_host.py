@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from podnet.execute import Outcome, ProcessExecutor
 from podnet.kernel import links, namespaces
 from podnet.kernel.netlink import Netlink
 from podnet.node import Node
+from podnet.pipes import converse
 from podnet.plan import Invocation
 from podnet.plugin_host import PluginHost
 
@@ -160,3 +163,102 @@ def test_without_the_undertaker_a_worker_waits_for_the_kernel_itself(node: Node)
 
 def _children(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _call(host: PluginHost, **more: Any) -> Outcome:
+    executor = ProcessExecutor(path=(str(OURS),), host=host, **more)
+    return executor.run(_ask("loopback", Verb.VERSION))
+
+
+def test_a_rush_leaves_few_workers(plugin_host: PluginHost) -> None:
+    refused = _ask("bridge", Verb.ADD, CNI_IFNAME="")  # each its worker's last
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = list(pool.map(lambda _: _run(plugin_host, refused), range(160)))
+
+    assert {outcome.exit_status for outcome in outcomes} == {1}
+    _until(lambda: _call(plugin_host).exit_status == 0 and len(_children(plugin_host.pid)) < 16)
+
+
+def _run(host: PluginHost, invocation: Invocation) -> Outcome:
+    return ProcessExecutor(path=(str(OURS),), host=host).run(invocation)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_was_interrupted_leaves_nothing_to_the_next_call(
+    plugin_host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        converse(*arguments)
+        raise KeyboardInterrupt
+
+    for _ in range(10):
+        with monkeypatch.context() as patch:
+            patch.setattr("podnet.execute.converse", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                _call(plugin_host)
+        assert _call(plugin_host).exit_status == 0
+
+
+def test_a_request_that_no_socket_takes_is_an_interpreter_s(plugin_host: PluginHost) -> None:
+    _until(lambda: _call(plugin_host).exit_status == 0 and len(_children(plugin_host.pid)) > 3)
+    before = _children(plugin_host.pid)
+    large = {**os.environ, "A": "a" * 100_000, "B": "b" * 100_000, "C": "c" * 100_000}
+
+    outcomes = [_call(plugin_host, environment=large) for _ in range(6)]
+
+    assert [outcome.exit_status for outcome in outcomes] == [0] * 6
+    assert _children(plugin_host.pid) == before
+
+
+def test_a_host_that_does_not_answer_costs_the_timeout_and_no_more(
+    plugin_host: PluginHost,
+) -> None:
+    assert _call(plugin_host).exit_status == 0
+    for pid in (plugin_host.pid, *_children(plugin_host.pid)):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        outcome = _call(plugin_host, timeout=0.5)
+    finally:
+        for pid in (plugin_host.pid, *_children(plugin_host.pid)):
+            os.kill(pid, signal.SIGCONT)
+
+    assert outcome.timed_out or outcome.exit_status == 0
+
+
+def test_the_host_is_where_the_main_thread_is_and_keeps_no_node(plugin_host: PluginHost) -> None:
+    with Node.in_memory("first") as node:
+        node.run(_call, plugin_host)
+        there = Path(f"/proc/{plugin_host.pid}/ns/net").readlink()
+
+    assert there == Path("/proc/self/ns/net").readlink()
+
+
+def test_after_a_host_that_was_killed_there_is_another() -> None:
+    made = PluginHost(OURS)
+    _call(made)
+    killed = made.pid
+    os.kill(killed, signal.SIGKILL)
+    _until(lambda: _call(made).exit_status == 0 and made.pid not in {0, killed})
+
+    assert _children(made.pid)
+    made.close()
+
+
+def test_signals_that_a_parent_ignores_are_no_trouble() -> None:
+    """As `env --ignore-signal=CHLD podnet` has it."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    made = PluginHost(OURS)
+    try:
+        assert _call(made).exit_status == 0
+        refused = _run(made, _ask("bridge", Verb.ADD, CNI_IFNAME=""))  # its worker ends
+        assert refused.exit_status == 1
+        assert _call(made).exit_status == 0
+        made.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)

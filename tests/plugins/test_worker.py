@@ -291,7 +291,7 @@ def test_a_plugin_that_leaves_somebody_behind_is_its_workers_last_and_is_told_of
 
 
 def test_a_worker_serves_nobody_else_while_its_caller_may_still_kill_it(both):
-    child = both.host.start("probe", {}, ())
+    child = both.host.start("probe", {}, (), time.monotonic() + 30)
     os.write(child.stdin, b'{"do": "who"}')
     os.close(child.stdin)
     assert child.wait() == 0

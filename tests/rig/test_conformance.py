@@ -54,11 +54,11 @@ class Both(PluginHost):
         """Tell whether one of them has it."""
         return binary.parent in self._hosts
 
-    def start(self, plugin, environment, keep_open):
+    def start(self, plugin, environment, keep_open, deadline):
         """Ask the one that has it."""
         for one in self._hosts.values():
             if (one.directory / plugin).exists():
-                return one.start(plugin, environment, keep_open)
+                return one.start(plugin, environment, keep_open, deadline)
         raise FileNotFoundError(plugin)
 
 

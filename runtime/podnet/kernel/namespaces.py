@@ -52,7 +52,7 @@ def create(path: Path) -> None:
         try:
             in_thread(_create, path)
         except BaseException:
-            path.unlink(missing_ok=True)
+            delete(path)  # also what an interrupt came too late for
             raise
 
 
@@ -174,7 +174,11 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     thread = threading.Thread(target=body, name=f"podnet {getattr(function, '__name__', '')}")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # an interrupt: what was begun comes to its end before anybody undoes it
+        thread.join()
+        raise
     if failures:
         raise failures[0]
     return results[0]

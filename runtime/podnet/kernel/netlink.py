@@ -317,14 +317,14 @@ class Netlink:
 class LentNetlink(Netlink):
     """A socket on which somebody else sends our request, and waits in our place."""
 
-    def give_away(self, request: Request, to: socket.socket) -> None:
+    def give_away(self, request: Request, to: socket.socket, *, head: bytes = b"") -> None:
         """Have whoever reads *to* send a request on this socket.
 
         Raises:
             OSError: Nobody does.
         """
         message = self._packed(request.kind, NLM_F_REQUEST | NLM_F_ACK, request.body)
-        socket.send_fds(to, [message], [self._socket.fileno()])
+        socket.send_fds(to, [head, message], [self._socket.fileno()])
 
     def is_answered(self, what: str) -> bool:
         """Tell whether the kernel has acknowledged what was given away; wait for nothing.

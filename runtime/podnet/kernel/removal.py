@@ -7,6 +7,7 @@ as soon as the link is gone.  Knows no plugins.
 """
 
 import socket
+import struct
 import time
 
 from podnet.kernel import links
@@ -17,6 +18,8 @@ _NOBODY = -1
 # Seconds: whoever was to ask the kernel was killed if the link is there still.
 _PATIENCE = 1.0
 _PAUSE = 0.0001
+# Before a request: until when it may be sent, in seconds of time.monotonic.
+_DEADLINE = struct.Struct("d")
 
 _undertaker = _NOBODY
 
@@ -47,7 +50,7 @@ def _left_to_somebody(netlink: Netlink, link: Link) -> bool:
     deadline = time.monotonic() + _PATIENCE
     with LentNetlink() as asking:
         try:
-            _give_away(asking, links.deletion(link.index))
+            _give_away(asking, links.deletion(link.index), deadline)
         except OSError:  # nobody is there any more
             return False
         while links.at(netlink, link.index) is not None:
@@ -59,9 +62,9 @@ def _left_to_somebody(netlink: Netlink, link: Link) -> bool:
     return True
 
 
-def _give_away(asking: LentNetlink, request: Request) -> None:
+def _give_away(asking: LentNetlink, request: Request, deadline: float) -> None:
     somebody = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=_undertaker)
     try:
-        asking.give_away(request, somebody)
+        asking.give_away(request, somebody, head=_DEADLINE.pack(deadline))
     finally:
         somebody.detach()

@@ -239,6 +239,23 @@ def enter_some(descriptors: dict[str, int]) -> None:
         libc.setns(descriptor, KINDS[kind])
 
 
+def enter_those_of_the_process() -> None:
+    """Move the calling thread to where the process's main thread is, if it is elsewhere.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    theirs = {kind: f"/proc/self/ns/{kind}" for kind in KINDS}
+    with ExitStack() as opened:
+        enter_some(
+            {
+                kind: opened.enter_context(namespaces.opened(path))
+                for kind, path in theirs.items()
+                if namespaces.identity(path) != namespaces.identity(f"/proc/thread-self/ns/{kind}")
+            }
+        )
+
+
 def own() -> list[int]:
     """Return an open file descriptor for each of KINDS: the calling thread's namespaces."""
     opened = list[int]()
