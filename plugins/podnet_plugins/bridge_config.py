@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from podnet.cni.errors import InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.kernel import vlans
 from podnet.kernel.vlans import Vlan
 from podnet_plugins import macs
@@ -53,7 +54,9 @@ class TrunkConfig:
 class BridgeConfig:
     """The keys of the bridge plugin, with the reference's names and defaults."""
 
-    bridge: str = key(_DEFAULT_NAME, doc="The bridge's name; it is made where there is none.")
+    bridge: str = key(
+        _DEFAULT_NAME, format=IFNAME, doc="The bridge's name; it is made where there is none."
+    )
     is_gateway: bool = key(False, doc="The bridge gets the subnet's gateway address.")
     is_default_gateway: bool = key(False, doc="And containers a default route to it.")
     force_address: bool = key(False, doc="Replace another address that the bridge has.")

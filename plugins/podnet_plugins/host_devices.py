@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.kernel import links
 from podnet.kernel.links import Link
 from podnet.kernel.netlink import Netlink
@@ -29,7 +30,7 @@ _USERSPACE_DRIVERS = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
 class HostDeviceConfig:
     """The keys of the host-device plugin, with the reference's names; the first given counts."""
 
-    device: str = key("", doc="The name of the device.")
+    device: str = key("", format=IFNAME, doc="The name of the device.")
     hwaddr: str = key("", doc="Its hardware address.")
     kernel_path: str = key("", name="kernelpath", doc="Its directory in /sys/devices.")
     pci_bus_id: str = key("", name="pciBusID", doc="Its address on the PCI bus.")

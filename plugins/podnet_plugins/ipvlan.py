@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.cni.result import Result
 from podnet.kernel import virtual_links
 from podnet_plugins import sublinks
@@ -24,7 +25,11 @@ _MODES = tuple(virtual_links.IPVLAN_MODES)
 class IpvlanConfig:
     """The keys of the ipvlan plugin, with the reference's names and defaults."""
 
-    master: str = key("", doc="The interface it hangs on; in a chain the one before it by default.")
+    master: str = key(
+        "",
+        format=IFNAME,
+        doc="The interface it hangs on; in a chain the one before it by default.",
+    )
     mode: str = key("", choices=("", *_MODES), doc='Layer 2, 3, or 3 with netfilter; "" is l2.')
     mtu: int = key(0, least=0, doc="At most the master's, which 0 stands for.")
     link_in_container: bool = key(False, doc="The master is in the container, not on the host.")

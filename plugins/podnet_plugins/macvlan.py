@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.cni.result import Result
 from podnet.kernel import virtual_links
 from podnet_plugins import macs, sublinks
@@ -24,7 +25,9 @@ _MODES = tuple(virtual_links.MACVLAN_MODES)
 class MacvlanConfig:
     """The keys of the macvlan plugin, with the reference's names and defaults."""
 
-    master: str = key("", doc="The interface it hangs on; that of the default route by default.")
+    master: str = key(
+        "", format=IFNAME, doc="The interface it hangs on; that of the default route by default."
+    )
     mode: str = key("", choices=("", *_MODES), doc='How macvlans reach each other; "" is bridge.')
     mtu: int = key(0, least=0, doc="At most the master's, which 0 stands for.")
     mac: str = key("", doc="The hardware address, a random one by default.")

@@ -21,18 +21,13 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
-from podnet.cni import wire
+from podnet.cni import formats, wire
 from podnet.cni.errors import InvalidConfigError
 from podnet.cni.wire import Fields
 
 T = TypeVar("T")
 JsonSchema = dict[str, object]
 _SCALARS = {str: "string", int: "integer", bool: "boolean"}
-_READERS: Mapping[object, Callable[[Fields, str], object]] = {
-    str: Fields.text,
-    bool: Fields.flag,
-    int: Fields.number,
-}
 
 
 def key(  # noqa: PLR0913  the words of a declaration, all but one by name
@@ -43,6 +38,7 @@ def key(  # noqa: PLR0913  the words of a declaration, all but one by name
     least: int | None = None,
     most: int | None = None,
     choices: tuple[str, ...] = (),
+    format: str = "",  # noqa: A002  JSON Schema's word
     example: object = None,
 ) -> Any:
     """Declare a key of the configuration.
@@ -54,10 +50,12 @@ def key(  # noqa: PLR0913  the words of a declaration, all but one by name
         least: The smallest number allowed.
         most: The largest.
         choices: The strings allowed.
+        format: What the string, or each of a list, is: a word of :mod:`podnet.cni.formats`.
+            "" is allowed; a plugin that needs more says so.
         example: A value to show who meets the plugin for the first time.
     """
     bounds = {"name": name, "doc": doc, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=bounds | {"example": example})
+    return field(default=default, metadata=bounds | {"format": format, "example": example})
 
 
 def capability(name: str, default: Any, *, doc: str = "") -> Any:
@@ -112,6 +110,30 @@ def capabilities(kind: type) -> JsonSchema:
     return {_json_name(one): _field_schema(one) for one in fields(kind) if _is_capability(one)}
 
 
+def text(config: Fields, name: str) -> str:
+    """Read a string that the system can be told: as part of a path, or as a name.
+
+    Raises:
+        DecodeError: It is none.
+        InvalidConfigError: It has a NUL or half a character in it.
+    """
+    value = config.text(name)
+    _check_fit(value, config.path(name))
+    return value
+
+
+def _check_fit(value: str, path: str) -> None:
+    if trouble := formats.unfit(value):
+        raise InvalidConfigError(f"{path} {trouble}", wire.shown(value))
+
+
+_READERS: Mapping[object, Callable[[Fields, str], object]] = {
+    str: text,
+    bool: Fields.flag,
+    int: Fields.number,
+}
+
+
 def _value(one: "Field[Any]", name: str, config: Fields) -> object:
     if config.get(name) is None:
         if one.default is MISSING:
@@ -142,7 +164,9 @@ def _read_object(kind: object, child: Fields) -> object:
         return read(cast("type[object]", kind), child)
     if _is_any_object(kind):
         return child.values
-    return {text: child.text(text) for text in child.values}
+    for name in child.values:
+        _check_fit(name, f"a key of {child.where}")
+    return {name: text(child, name) for name in child.values}
 
 
 def _check_bounds(one: "Field[Any]", value: object, path: str) -> None:
@@ -152,8 +176,17 @@ def _check_bounds(one: "Field[Any]", value: object, path: str) -> None:
         too_small = least is not None and value < least
         if too_small or (most is not None and value > most):
             raise InvalidConfigError(f"{path} must be {_bounds(least, most)}, not {value}")
+    _check_format(str(one.metadata.get("format", "")), value, path)
     if choices and value not in choices:
         raise InvalidConfigError(f"{path} must be {' or '.join(choices)}, not {wire.dumps(value)}")
+
+
+def _check_format(word: str, value: object, path: str) -> None:
+    if word and isinstance(value, tuple):
+        for index, item in enumerate(value):
+            _check_format(word, item, f"{path}[{index}]")
+    elif isinstance(value, str) and (trouble := formats.problem(word, value)):
+        raise InvalidConfigError(f"{path} {wire.shown(value)}: {trouble}")
 
 
 def _bounds(least: int | None, most: int | None) -> str:
@@ -164,6 +197,9 @@ def _bounds(least: int | None, most: int | None) -> str:
 
 def _field_schema(one: "Field[Any]") -> JsonSchema:
     made = _type_schema(_given(one.type))
+    _innermost(made).update(
+        {"format": one.metadata["format"]} if one.metadata.get("format") else {}
+    )
     bounds: Mapping[str, object] = {
         "description": _doc(one),
         "minimum": one.metadata.get("least"),
@@ -173,6 +209,12 @@ def _field_schema(one: "Field[Any]") -> JsonSchema:
         "examples": [one.metadata["example"]] if one.metadata.get("example") is not None else [],
     }
     return made | {name: value for name, value in bounds.items() if value not in (None, "", [])}
+
+
+def _innermost(made: JsonSchema) -> JsonSchema:
+    """Return what a schema says of a list's members, or of a value that is no list."""
+    items = made.get("items")
+    return _innermost(items) if isinstance(items, dict) else made
 
 
 def _type_schema(kind: object) -> JsonSchema:

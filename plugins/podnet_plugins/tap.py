@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.cni.result import Result
 from podnet.errors import MissingError
 from podnet.kernel import links, sysctl, tuntap
@@ -33,7 +34,9 @@ class TapConfig:
     owner: int | None = key(None, least=0, most=_LARGEST_ID, doc="The user who may open it.")
     group: int | None = key(None, least=0, most=_LARGEST_ID, doc="The group that may open it.")
     selinux_context: str = key("", doc="The SELinux context of it.")
-    bridge: str = key("", doc="A bridge in the container that it is to be a port of.")
+    bridge: str = key(
+        "", format=IFNAME, doc="A bridge in the container that it is to be a port of."
+    )
     requested_mac: str = capability("mac", "", doc="Asked for by the runtime.")
 
     @property

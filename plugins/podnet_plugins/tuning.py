@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from podnet.cni import versions
+from podnet.cni import formats, versions
 from podnet.cni.errors import CniError, Code
 from podnet.cni.result import Interface, Result
 from podnet.kernel import links, namespaces, sysctl
@@ -19,9 +19,8 @@ from podnet.kernel.netlink import Netlink
 from podnet_plugins import room, tuning_settings
 from podnet_plugins import tuning_backup as backup
 from podnet_plugins.container import entered
-from podnet_plugins.schema import read
 from podnet_plugins.skel import Call, Plugin, run
-from podnet_plugins.tuning_config import Tuning, TuningConfig
+from podnet_plugins.tuning_config import DATA_DIR, Tuning, TuningConfig
 from podnet_plugins.tuning_settings import Settings
 
 Path = tuple[str, ...]
@@ -108,6 +107,8 @@ def _word(value: object) -> str:
 
 def delete(call: Call) -> None:
     """Put back what was before, where there still is something."""
+    if formats.unfit(_data_dir(call)):  # ADD has refused it
+        return
     file = backup.path(call, _data_dir(call))
     content = backup.read(file)
     saved, sysctls = backup.settings(content), backup.sysctls(content)
@@ -123,7 +124,8 @@ def delete(call: Call) -> None:
 
 def gc(call: Call) -> None:
     """Remove the backups of attachments that are not valid."""
-    backup.remove_stale(_data_dir(call), call.network, call.valid_attachments)
+    if not formats.unfit(_data_dir(call)):
+        backup.remove_stale(_data_dir(call), call.network, call.valid_attachments)
 
 
 def status(call: Call) -> None:
@@ -140,7 +142,8 @@ def status(call: Call) -> None:
 
 
 def _data_dir(call: Call) -> str:
-    return read(TuningConfig, call.config).data_dir
+    """Return where the backups are: DEL reads no other key, and a wrong one does not stop it."""
+    return call.config.text("dataDir", DATA_DIR)
 
 
 def _link(netlink: Netlink, name: str) -> Link:

@@ -17,6 +17,7 @@ from podnet_plugins.skel import Call, known_args
 from podnet_plugins.tuning_settings import Settings
 
 ALLOWLIST = Path("/etc/cni/tuning/allowlist.conf")
+DATA_DIR = "/run/cni/tuning"
 _IFNAME = "IFNAME"
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Asked:
 class TuningConfig(Asked):
     """The keys of the configuration."""
 
-    data_dir: str = key("/run/cni/tuning", doc="Where what was before is kept for DEL.")
+    data_dir: str = key(DATA_DIR, doc="Where what was before is kept for DEL.")
     requested_mac: str = capability("mac", "", doc="The hardware address that is asked for.")
 
 

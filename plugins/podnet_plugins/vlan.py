@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.cni.result import Result
 from podnet.kernel import virtual_links
 from podnet_plugins import sublinks
@@ -24,7 +25,7 @@ _LARGEST_ID = 4094
 class VlanConfig:
     """The keys of the vlan plugin, with the reference's names and defaults."""
 
-    master: str = key(doc="The interface it hangs on.")
+    master: str = key(format=IFNAME, doc="The interface it hangs on.")
     vlan_id: int = key(0, least=0, most=_LARGEST_ID, doc="The VLAN.")
     mtu: int = key(0, least=0, doc="At most the master's, which 0 stands for.")
     link_in_container: bool = key(False, doc="The master is in the container, not on the host.")

@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 
-from podnet.cni import names, versions
+from podnet.cni import formats, versions
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import IFNAME
 from podnet.cni.result import Result
 from podnet.errors import MissingError
 from podnet.kernel import links, namespaces, virtual_links
@@ -32,7 +33,9 @@ _LARGEST_TABLE = 0xFFFFFFFF
 class VrfConfig:
     """The keys of the vrf plugin, with the reference's names and defaults."""
 
-    vrfname: str = key("", doc="The VRF; it is made if the container has none of that name.")
+    vrfname: str = key(
+        format=IFNAME, doc="The VRF; it is made if the container has none of that name."
+    )
     table: int = key(
         0, least=0, most=_LARGEST_TABLE, doc="Its routing table, 0 for the first that no VRF has."
     )
@@ -44,14 +47,9 @@ class VrfConfig:
         Raises:
             CniError: The VRF has no name, or one that no link can have.
         """
-        config = read(cls, call.config)
-        if not config.vrfname:
+        if not call.config.text("vrfname"):
             raise InvalidConfigError("configuration is expected to have a valid vrf name")
-        try:
-            names.check_ifname(config.vrfname)
-        except CniError as exc:
-            raise InvalidConfigError(f'vrfname "{config.vrfname}": {exc.msg}') from None
-        return config
+        return read(cls, call.config)
 
 
 def free_table(used: Iterable[int]) -> int:
@@ -139,7 +137,12 @@ def check(call: Call) -> None:
 def delete(call: Call) -> None:
     """Take the interface out, and remove the VRF with its last one; all of it may be gone."""
     name = call.config.text("vrfname")
-    if not name or not call.netns or not namespaces.is_namespace(call.netns):
+    if (
+        formats.problem(IFNAME, name)
+        or not name
+        or not call.netns
+        or not namespaces.is_namespace(call.netns)
+    ):
         return
     with container.entered(call.netns), Netlink() as netlink:
         vrf = links.find(netlink, name)

@@ -137,6 +137,8 @@ def test_an_empty_name_is_the_default_one():
             7,
             "the gateway's interface would be called a-long-bridge.100: too long",
         ),
+        ({"bridge": "a" * 16}, 7, f'bridge "{"a" * 16}": interface name is too long'),
+        ({"bridge": "a\0b"}, 7, "bridge has a NUL in it"),
     ],
 )
 def test_what_excludes_each_other_or_cannot_be_done_is_refused(keys, code, text):

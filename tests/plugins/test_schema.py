@@ -28,7 +28,7 @@ class Trunk:
 class Example:
     """Every kind of field there is."""
 
-    master: str = key(doc="The interface it hangs on.")
+    master: str = key(format="ifname", doc="The interface it hangs on.")
     mode: str = key("bridge", choices=("bridge", "private"))
     mtu: int = key(0, least=0, most=9000)
     is_gateway: bool = key(False)
@@ -172,7 +172,11 @@ def test_the_schema_says_types_bounds_defaults_and_what_is_required() -> None:
 
     assert made["required"] == ["master"]
     assert made["properties"] == {
-        "master": {"type": "string", "description": "The interface it hangs on."},
+        "master": {
+            "type": "string",
+            "description": "The interface it hangs on.",
+            "format": "ifname",
+        },
         "mode": {"type": "string", "enum": ["bridge", "private"], "default": "bridge"},
         "mtu": {"type": "integer", "minimum": 0, "maximum": 9000, "default": 0},
         "isGateway": {"type": "boolean", "default": False},
@@ -203,3 +207,21 @@ def test_every_plugin_says_what_it_is_and_which_keys_it_has(name: str) -> None:
     described = [one for one in made["properties"].items() if one[0] != "capabilities"]
     assert described != []
     assert [key for key, value in described if not value.get("description")] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"mode": "a\0b"}, "mode has a NUL in it"),
+        ({"names": ["a", "\ud800"]}, r"names\[1\] has half a surrogate pair in it"),
+        ({"sysctl": {"a": "\0"}}, "sysctl.a has a NUL in it"),
+        ({"sysctl": {"\udc80": "1"}}, "a key of sysctl has half a surrogate pair in it"),
+        ({"master": "a/b"}, r'master "a/b": interface name contains /'),
+        ({"master": "a" * 16}, f'master "{"a" * 16}": interface name is too long'),
+    ],
+)
+def test_a_string_that_the_system_could_not_be_told_names_its_field(
+    keys: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        _read(**keys)

@@ -5,13 +5,16 @@ Every call is a process on a host in memory, in a chain after bridge.
 
 import json
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.plugins import in_process
 
 import podnet_plugins
 from podnet.kernel import namespaces
+from podnet_plugins import tuning
 
 OURS = str(Path(podnet_plugins.__file__).parent / "bin")
 THEIRS = "/usr/lib/cni"
@@ -316,6 +319,16 @@ def test_what_cannot_be_set_is_refused_in_a_sentence(host, keys, message):
 
     assert _state(host) == BEFORE
     assert _backups(host) == {}
+
+
+@pytest.mark.parametrize("directory", ["a\0b", "\ud800"])
+def test_a_directory_that_cannot_be_is_refused_and_has_nothing_to_delete(node, directory):
+    config = {"dataDir": directory, "mtu": 1400, "prevResult": {"cniVersion": "1.1.0"}}
+    respond = partial(in_process.respond, node, tuning.PLUGIN)
+
+    assert respond("ADD", config | {"cniVersion": "1.1.0"}).startswith("dataDir has ")
+    assert respond("DEL", config) == ""
+    assert respond("GC", config | {"cniVersion": "1.1.0"}) == ""
 
 
 def test_a_sysctl_said_twice_is_refused(host):

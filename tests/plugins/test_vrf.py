@@ -210,6 +210,7 @@ def test_delete_tolerates_whatever_is_gone(host):
         assert host.call("DEL", CONFIG, netns=netns).result == {}  # no VRF
         assert host.call("DEL", CONFIG | {"vrfname": "far"}, netns=netns).result == {}
         assert host.call("DEL", {"type": "vrf", "table": -1}, netns=netns).result == {}
+    assert host.call("DEL", CONFIG | {"vrfname": "\ud800"}).result == {}
     assert host.names(netns=C1) == {"eth0", "far"}
 
 
