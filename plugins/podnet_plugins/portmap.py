@@ -8,6 +8,7 @@ remove the rules of either backend, and CHECK misses each single rule.
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
@@ -68,12 +69,16 @@ def add(call: Call) -> Result:
     if not ips:
         log(f"portmap: the result has no address of {call.ifname}; no port is mapped")
         return result
-    with failures.named("portmap"):
-        _backend(config).add(call, config, ips)
-    for ip in ips:
-        if _crosses_loopback(config, ip):
-            sysctl.write(*_route_localnet(ip), value="1")
-        _forget_flows(config, ip.version)
+    with ExitStack() as undo:
+        with failures.named("portmap"):
+            backend = _backend(config)
+            backend.add(call, config, ips)
+        undo.callback(backend.delete, call)
+        for ip in ips:
+            if switch := _loopback_switch(config, ip):
+                sysctl.write(*switch, value="1")
+            _forget_flows(config, ip.version)
+        undo.pop_all()
     return result
 
 
@@ -87,8 +92,9 @@ def check(call: Call) -> None:
     with failures.named("portmap"):
         _check_rules(call, config, ips)
     for ip in ips:
-        if _crosses_loopback(config, ip) and sysctl.read(*_route_localnet(ip)) != "1":
-            raise CniError(f"net.{'.'.join(_route_localnet(ip))} is not 1 any more")
+        switch = _loopback_switch(config, ip)
+        if switch and sysctl.read(*switch) != "1":
+            raise CniError(f"net.{'.'.join(switch)} is not 1 any more")
 
 
 def delete(call: Call) -> None:
@@ -157,14 +163,19 @@ def _previous(call: Call) -> Result:
     return call.prev_result
 
 
-def _crosses_loopback(config: PortmapConfig, ip: Interface) -> bool:
-    """127.0.0.1 as a source is only of use where it is masqueraded; IPv6 has no such switch."""
-    return config.snat and ip.version == 4  # noqa: PLR2004
+def _loopback_switch(config: PortmapConfig, ip: Interface) -> tuple[str, ...]:
+    """Return the sysctl that lets 127.0.0.1 reach *ip*; empty where there is none to set.
 
-
-def _route_localnet(ip: Interface) -> tuple[str, ...]:
-    with Netlink() as netlink:
-        name = socket.if_indextoname(routes.interface_towards(netlink, ip.ip))
+    127.0.0.1 as a source is only of use where it is masqueraded, and IPv6 has no such switch.
+    Nor has a host with no route to the container, as next to a macvlan: others reach it.
+    """
+    if not config.snat or ip.version != 4:  # noqa: PLR2004
+        return ()
+    try:
+        with Netlink() as netlink:
+            name = socket.if_indextoname(routes.interface_towards(netlink, ip.ip))
+    except OSError:
+        return ()
     return "ipv4", "conf", name, "route_localnet"
 
 

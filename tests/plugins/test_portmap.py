@@ -464,6 +464,28 @@ def test_gc_removes_what_is_not_valid_and_nothing_else(world, backend):
     assert world.call("CHECK", other, "c3").status == 0
 
 
+def test_a_host_without_a_route_to_the_container_maps_its_ports_all_the_same(host):
+    """A macvlan's container is no neighbour of its host."""
+    previous = {"cniVersion": "1.0.0", "ips": [{"address": "10.4.0.2/24"}]}
+    config = {"type": "portmap", "cniVersion": "1.0.0", "prevResult": previous}
+    config["runtimeConfig"] = {"portMappings": [WEB]}
+    host.container("c1")
+
+    assert host.call("ADD", config).result == previous
+    assert host.call("CHECK", config).status == 0
+    host.sh("nft flush ruleset")
+    assert host.call("CHECK", config).status == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_add_that_fails_after_its_rules_takes_them_along(world, backend):
+    world.pod()
+    world.host.sh("mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
+
+    assert world.call("ADD", world.config(backend=backend)).status == 1
+    assert world.of() == []
+
+
 def test_gc_collects_for_both_backends(world):
     for backend in BACKENDS:
         world.mapped(cid=backend, backend=backend)
