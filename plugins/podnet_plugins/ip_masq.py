@@ -1,4 +1,4 @@
-"""ipMasq: what masquerades the containers of a network, nftables or, where it is asked for, iptables.
+"""ipMasq: what masquerades the containers of a network: nftables where there is nft, else iptables.
 
 Removing looks for both, since the reference, or an earlier configuration, may have used
 the other one.
@@ -37,7 +37,7 @@ def add(call: Call, backend: str, ips: Addresses) -> None:
         CniError: The backend is missing or refused.
     """
     with _named():
-        if backend == IPTABLES:
+        if _candidates(backend)[0] == IPTABLES:
             masquerade_iptables.add(call.network, call.container_id, ips)
         else:
             masquerade.add(call.network, call.container_id, call.ifname, ips)
@@ -49,18 +49,18 @@ def check(call: Call, backend: str, ips: Addresses) -> None:
     Raises:
         CniError: They are not.
     """
+    container = call.network, call.container_id
     absent: list[str] = []
-    with _named():
-        if backend != IPTABLES:
-            absent = masquerade.missing(call.network, call.container_id, call.ifname, ips)
-            if not absent:
-                return
-    if backend != NFTABLES:
-        with _named(forgiving=not backend):
-            by_iptables = masquerade_iptables.missing(call.network, call.container_id, ips)
-            if not by_iptables:
-                return
-            absent = absent or by_iptables
+    for number, candidate in enumerate(_candidates(backend)):
+        found = [str(ip.ip) for ip in ips]
+        with _named(forgiving=number > 0):
+            if candidate == IPTABLES:
+                found = masquerade_iptables.missing(*container, ips)
+            else:
+                found = masquerade.missing(*container, call.ifname, ips)
+        if not found:
+            return
+        absent = absent or found
     raise CniError(f"masquerading is gone: {', '.join(absent)}")
 
 
@@ -97,14 +97,22 @@ def status(backend: str) -> None:
         CniError: Code 50, it is not.
     """
     program, available = "nft", firewall.available
-    if backend == IPTABLES:
+    if _candidates(backend)[0] == IPTABLES:
         program, available = "iptables", lambda: xtables.available(4)
     if not available():
         raise CniError(f"ipMasq needs {program}, and it cannot be run", code=Code.NOT_AVAILABLE)
 
 
+def _candidates(asked: str) -> list[str]:
+    """Return the backend that is asked for, or all that are there, the default first."""
+    if asked:
+        return [asked]
+    there = {NFTABLES: firewall.installed(), IPTABLES: xtables.available(4)}
+    return [backend for backend in BACKENDS if there[backend]] or [NFTABLES]
+
+
 def _with_both(call: Call, nftables: Callable[[], None], by_iptables: Callable[[], None]) -> None:
-    asked = call.config.text("ipMasqBackend") or NFTABLES
+    asked = _candidates(call.config.text("ipMasqBackend"))[0]
     with ExitStack() as both:  # each of them, whatever the other raises
         both.callback(_named(forgiving=asked != IPTABLES)(by_iptables))
         both.callback(_named(forgiving=asked != NFTABLES)(nftables))

@@ -37,7 +37,9 @@ class PtpConfig:
     mtu: int = key(0, least=0, most=_LARGEST_MTU, doc="For both ends; 0 is the kernel's choice.")
     ip_masq: bool = key(False, doc="Masquerade what leaves the container's subnet.")
     ip_masq_backend: str = key(
-        "", choices=("", *BACKENDS), doc="What masquerades; nftables if it is not said."
+        "",
+        choices=("", *BACKENDS),
+        doc="What masquerades; by default nftables, or iptables without nft.",
     )
 
 

@@ -138,8 +138,24 @@ def test_without_nft_masquerading_is_an_error_and_nothing_is_left(host):
     assert nothing_left(host)
 
 
-def _path_without_nft(host: Any) -> str:
-    host.sh("mkdir -p /run/bin; for p in python3 sh; do ln -sf $(command -v $p) /run/bin/$p; done")
+def test_iptables_masquerades_where_there_is_no_nft(host):
+    xtables = (f"ip{v}tables-{what}" for v in ("", "6") for what in ("save", "restore"))
+    path = _path_without_nft(host, *xtables)
+    config = gateway(ipMasq=True)
+    host.container("c1")
+
+    assert host.call("STATUS", config, PATH=path).status == 0
+    result = host.call("ADD", config, PATH=path).result
+    assert len(masq_lines(host)) > 0
+    assert masq_rules(host) == []
+    assert host.call("CHECK", config | {"prevResult": result}, PATH=path).status == 0
+    assert host.call("DEL", config, PATH=path).status == 0
+    assert nothing_left(host)
+
+
+def _path_without_nft(host: Any, *others: str) -> str:
+    programs = " ".join(("python3", "sh", *others))
+    host.sh(f"mkdir -p /run/bin; for p in {programs}; do ln -sf $(command -v $p) /run/bin/$p; done")
     return "/run/bin"
 
 
