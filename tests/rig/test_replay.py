@@ -107,6 +107,22 @@ def test_prev_result_and_namespaces_are_those_of_this_run(recorded, node, tmp_pa
         assert stdin["prevResult"]["ips"] == new["ips"]
 
 
+def test_where_the_plugins_of_a_run_are_is_no_difference(recorded, node, tmp_path):
+    said = """msg="$(dirname "$0") $1in path [$(echo "$CNI_PATH" | tr : ' ')], $CNI_PATH"
+printf '{"code": 7, "msg": "%s"}' "$msg"; exit 1"""
+    for directory in ("old", "new", "other"):
+        stub_plugin(tmp_path / directory, "main", script=said)
+    read = recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")
+    stub_plugin(tmp_path / "other", "main", script=f"set -- not\n{said}")
+
+    [same] = replay(read, node, [str(tmp_path / "new"), "/usr/lib/cni"])
+    with Node.in_memory("other") as other:
+        [different] = replay(read, other, [str(tmp_path / "other")])
+
+    assert same.differences == ()
+    assert 'now "<plugins> notin path' in different.differences[0]
+
+
 def test_a_namespace_of_a_process_is_one_of_its_own(recorded, node, tmp_path):
     stub_plugin(tmp_path / "old", "main", stdout=RESULT)
     recorded(str(tmp_path / "old"), {"type": "main"}, verbs="add")

@@ -2,11 +2,12 @@
 
 Pure.  Host interfaces, hardware addresses, namespaces and leased addresses are given anew in
 every run; in each they get names of their own, in the order in which they are first said.
+Where a run's plugins are is its own, too.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
@@ -48,6 +49,14 @@ class Names:
         """Let *name* be called *kind* here."""
         self.known.setdefault(name, f"<{kind}>")
 
+    def search(self, path: Iterable[str]) -> None:
+        """Let a search path, as lists of it are printed, and each directory be called the same."""
+        directories = [one for one in path if one.startswith("/") and one.strip("/")]
+        for spelled in (*directories, *(one.rstrip("/") for one in directories)):
+            self.stand_in(spelled, "plugins")
+        for between in (":", " ") if directories else ():
+            self.stand_in(between.join(directories), "plugins")
+
     def plain(self, text: str) -> str:
         """Return *text* with stand-ins for what chance gave."""
         for name in sorted(self.known, key=len, reverse=True):
@@ -83,7 +92,7 @@ def said(ending: str, answer: bytes, names: Names) -> dict[str, object]:
         prefix = f"document {number + 1} " if len(printed) > 1 else ""
         if isinstance(document, dict):
             told = {key: value for key, value in document.items() if value not in _NOTHING}
-            plain = names.plain(json.dumps(list(told.values())))
+            plain = names.plain(json.dumps(list(told.values()), ensure_ascii=False))
             facts |= zip((f"{prefix}{key}" for key in told), json.loads(plain), strict=True)
         else:
             facts[f"{prefix}printed"] = document

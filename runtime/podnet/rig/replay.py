@@ -176,6 +176,9 @@ class _Run:
         netns = self._netns(call.environment.get("CNI_NETNS", ""))
         environment = {name: call.environment.get(name, "") for name in _CNI}
         environment |= {"CNI_NETNS": netns}
+        self.then.search(call.environment.get("CNI_PATH", "").split(":"))
+        self.then.search([os.path.dirname(call.binary)])  # noqa: PTH120  a shim searches elsewhere
+        self.now.search(self.path)
         if call.verb != Verb.VERSION:
             environment["CNI_PATH"] = ":".join(self.path)
         stdin, key = self._request(call)
