@@ -196,6 +196,37 @@ def test_parameters_say_what_a_plugin_needs(hollow: Path, tmp_path: Path) -> Non
     assert add["calls"][0]["environment"]["CNI_ARGS"] == "K=v"
 
 
+#: Its address is what its configuration says, whoever asks.
+CHOSEN = """#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
+[ "$CNI_COMMAND" = ADD ] || exit 0
+given=$(sed -n 's/.*"fixed":"\\([^"]*\\)".*/\\1/p')
+echo "{\\"cniVersion\\": \\"1.0.0\\", \\"ips\\": [{\\"address\\": \\"$given\\"}]}"
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("address", "more", "status"),
+    [
+        ("10.78.0.2/24", {}, 0),
+        ("10.78.0.2/24", {"distinct": True}, 6),
+        ("127.0.0.1/8", {"distinct": True}, 0),
+    ],
+)
+def test_an_address_that_is_configured_may_be_everybody_s_unless_it_is_said_not_to(
+    tmp_path: Path, address: str, more: dict[str, bool], status: int
+) -> None:
+    (tmp_path / "chosen").write_text(CHOSEN)
+    (tmp_path / "chosen").chmod(0o755)
+    given = {"config": {"fixed": address}, "kind": "makes"} | more
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(given))
+    options = ("--config", tmp_path / "p.yaml", "--case", "parallel-add", "-o", "wide")
+    done = conformance(tmp_path / "chosen", *options, status=status)
+    assert ("two containers have 10.78.0.2" in done.stdout) == bool(status)
+    assert "passed" in done.stderr or status
+
+
 @pytest.mark.root
 def test_what_the_system_lacks_is_said_and_is_no_finding(hollow: Path, tmp_path: Path) -> None:
     needs = tmp_path / "parameters.yaml"

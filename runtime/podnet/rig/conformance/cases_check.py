@@ -12,7 +12,7 @@ from podnet.rig.conformance import kernel_view
 from podnet.rig.conformance.case import INTERFACE, Level, case
 from podnet.rig.conformance.scene import Inapplicable
 from podnet.rig.conformance.subject import Kind
-from podnet.rig.conformance.trial import Trial, holds, refused, succeeded
+from podnet.rig.conformance.trial import Trial, gives_each_its_own, holds, refused, succeeded
 from podnet.rig.picture import NODE, difference
 
 _CHECK = "2 CHECK"
@@ -433,7 +433,7 @@ def check_lease_is_gone(trial: Trial) -> None:
     kinds=(Kind.IPAM,),
 )
 def check_lease_is_of_another(trial: Trial) -> None:
-    if not trial.subject.parameters.distinct:
+    if not gives_each_its_own(trial):
         raise Inapplicable("it keeps no reservations")
     _, result = _added(trial)
     other = trial.pod("pod2")

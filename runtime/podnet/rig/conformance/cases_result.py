@@ -9,7 +9,14 @@ from podnet.rig.conformance.case import INTERFACE, Level, case
 from podnet.rig.conformance.kernel_view import Seen
 from podnet.rig.conformance.scene import Inapplicable
 from podnet.rig.conformance.subject import Kind
-from podnet.rig.conformance.trial import Trial, holds, refused, succeeded
+from podnet.rig.conformance.trial import (
+    Trial,
+    gives_each_its_own,
+    holds,
+    own_addresses,
+    refused,
+    succeeded,
+)
 
 _ADD = "2 ADD"
 _SUCCESS = "5 ADD Success"
@@ -379,10 +386,10 @@ def add_refuses_a_taken_name(trial: Trial) -> None:
     since=_RICH,
 )
 def add_gives_each_its_own(trial: Trial) -> None:
-    if not trial.subject.parameters.distinct or not _has_addresses(trial):
+    if not _has_addresses(trial) or not gives_each_its_own(trial):
         raise Inapplicable("it does not choose addresses")
     first, second = (trial.added(trial.pod(name)) for name in ("pod1", "pod2"))
-    both = {ip.address.ip for ip in first.ips} & {ip.address.ip for ip in second.ips}
+    both = own_addresses(first) & own_addresses(second)
     holds(not both, f"two containers have {', '.join(map(str, both))}")
 
 

@@ -58,7 +58,7 @@ class Parameters:
         requires: What it needs of kernel and system (:mod:`podnet.rig.features`).
         prepare: Commands for each fresh Node.
         inside: Commands for each fresh pod, run inside of it.
-        distinct: Every ADD gets addresses of its own.
+        distinct: Every ADD gets addresses of its own; ``None``: it is found out.
         single: There can be one attachment at a time.
         bad: Keys with which it must refuse ADD.
         full: Keys with which there is room for one attachment, and no more.
@@ -77,7 +77,7 @@ class Parameters:
     requires: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
-    distinct: bool = True
+    distinct: bool | None = None
     single: bool = False
     bad: tuple[Config, ...] = ()
     full: Config = field(default_factory=dict)
@@ -124,7 +124,7 @@ def _parameters(fields: Fields, where: str) -> Parameters:
         requires=fields.texts("requires"),
         prepare=_commands(fields, "prepare"),
         inside=_commands(fields, "inside"),
-        distinct=fields.flag("distinct", default=True),
+        distinct=fields.flag("distinct") if "distinct" in fields.values else None,
         single=fields.flag("single"),
         bad=_objects(fields, "bad"),
         full=_object(fields, "full"),

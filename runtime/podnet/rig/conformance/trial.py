@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -27,6 +28,8 @@ from podnet.rig.conformance.subject import Kind, Subject, Variant
 STUBS = Path("/run/podnet/rig")
 TIMEOUT = 30.0
 _POD = "pod:"
+#: The IPAM plugin that gives what its configuration says, whoever asks.
+_FIXED = "static"
 # The kernel takes a moment to clear a link away, and to tell a bridge that it lost its carrier.
 _PATIENCE, _PAUSE = 1.0, 0.02
 _SHOWN = 4
@@ -196,6 +199,29 @@ def succeeded(answer: Answer, what: str) -> None:
     """
     if answer.error is not None:
         raise Violation(f"{what} failed: {_told(answer)}")
+
+
+def gives_each_its_own(trial: Trial) -> bool:
+    """Tell whether every attachment is to have addresses of its own.
+
+    As its parameters say; else where IPAM chooses them, or where two ADDs, one after the other, get
+    different ones.  A plugin whose address is in its configuration gives it to whoever asks.
+
+    Raises:
+        Violation: ADD fails.
+    """
+    parameters = trial.subject.parameters
+    if parameters.distinct is not None:
+        return parameters.distinct
+    if parameters.ipam_type:
+        return parameters.ipam_type != _FIXED
+    one, other = (own_addresses(trial.added(trial.pod(name))) for name in ("alone1", "alone2"))
+    return not one & other and bool(one | other)
+
+
+def own_addresses(result: Result) -> set[IPv4Address | IPv6Address]:
+    """Return the addresses of a result that can be one container's alone: on lo are everybody's."""
+    return {ip.address.ip for ip in result.ips if not ip.address.ip.is_loopback}
 
 
 def refused(answer: Answer, what: str, *, codes: Collection[int] = ()) -> Fields:
