@@ -92,6 +92,7 @@ def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Resul
     """Check that *link* is up and has *ips*, the ways to their subnets and the routes of *result*.
 
     A route whose table nobody asked for may be in any: sbr moves them, and a VRF has its own.
+    Of metric, MTU and segment size, too, only what the result names is looked at.
 
     Raises:
         CniError: Something is missing.
@@ -111,6 +112,22 @@ def check(netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], result: Resul
     for route in result.routes:
         wanted = kernel_route(route, link.index, ips)
         same = [r for r in existing if (r.dst, r.gw) == (wanted.dst, wanted.gw)]
-        if not any(route.table in {None, r.table} for r in same):
+        if not any(route.table in {None, r.table} and _is_as_named(route, r) for r in same):
             via = f" via {wanted.gw}" if wanted.gw else ""
-            raise CniError(f"Expected Route {wanted.dst}{via} not found in routing table")
+            raise CniError(
+                f"Expected Route {wanted.dst}{via}{_named(route)} not found in routing table"
+            )
+
+
+def _is_as_named(named: ResultRoute, found: routes.Route) -> bool:
+    asked = (named.priority, named.mtu, named.advmss)
+    return all(
+        one in {0, now}
+        for one, now in zip(asked, (found.priority, found.mtu, found.advmss), strict=True)
+    )
+
+
+def _named(route: ResultRoute) -> str:
+    """Say the numbers of a route that it names, in the words of ``ip route``."""
+    numbers = {"metric": route.priority, "mtu": route.mtu, "advmss": route.advmss}
+    return "".join(f" {word} {number}" for word, number in numbers.items() if number)

@@ -222,7 +222,7 @@ def test_routes_of_ipam_s_go_through_the_gateway_and_keep_their_numbers(host):
         {"dst": "10.6.0.0/16", "scope": 0},
     ]
 
-    added(host, config)
+    result = added(host, config)
 
     main = host.ip("route show", netns="/run/netns/c1")
     shown = {route["dst"]: route for route in main}
@@ -234,6 +234,11 @@ def test_routes_of_ipam_s_go_through_the_gateway_and_keep_their_numbers(host):
     assert "10.7.0.0/16" not in shown
     [other] = host.ip("route show table 1234", netns="/run/netns/c1")
     assert other["dst"] == "10.7.0.0/16"
+
+    assert host.call("CHECK", config | {"prevResult": result}).status == 0
+    host.sh("ip route change 10.8.0.0/16 via 10.1.0.7 metric 5 mtu 1300", netns="/run/netns/c1")
+    message = "Expected Route 10.8.0.0/16 via 10.1.0.7 metric 5 mtu 1300 advmss 1200 not found"
+    assert message in host.call("CHECK", config | {"prevResult": result}).error["msg"]
 
 
 def test_another_address_on_the_bridge_is_in_the_way(host):
