@@ -8,25 +8,31 @@ where it stands.
 
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Interface, IPv6Interface
+from itertools import takewhile
 
 from podnet.kernel import firewall, nft_tags
 from podnet.kernel.nft_tags import Tag
 from podnet_plugins import marks, nft_rules
+from podnet_plugins.nft_rules import Rule
 
 _FAMILY, _NAME = "inet", "cni_plugins_masquerade"
 _TABLE = f"{_FAMILY} {_NAME}"
-_CHECKS = "masq_checks"
+_CHECKS, _POSTROUTING = "masq_checks", "postrouting"
+_LEADING = [
+    ("ip daddr == 224.0.0.0/4", "return"),
+    ("ip6 daddr == ff00::/8", "return"),
+    (f"goto {_CHECKS}",),
+]
+# srcnat is 100: at another one, other tables have decided before, or decide after all.
+_HOOKED = {"name": _POSTROUTING, "type": "nat", "hook": "postrouting", "prio": 100}
 _BASE = f"""\
 add table {_TABLE} {{ comment "Masquerading for plugins from github.com/containernetworking/plugins"; }}
 add chain {_TABLE} {_CHECKS} {{ comment "Masquerade traffic from certain IPs to any (non-multicast) \
 IP outside their subnet"; }}
-add chain {_TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
-flush chain {_TABLE} postrouting
-add rule {_TABLE} postrouting ip daddr 224.0.0.0/4 return
-add rule {_TABLE} postrouting ip6 daddr ff00::/8 return
-add rule {_TABLE} postrouting goto {_CHECKS}
-"""
-_SHARED = {"postrouting": 3}
+add chain {_TABLE} {_POSTROUTING} {{ type nat hook postrouting priority srcnat; policy accept; }}
+flush chain {_TABLE} {_POSTROUTING}
+""" + "".join(Rule(_POSTROUTING, statements).added(_TABLE) for statements in _LEADING)
+_SHARED = {_POSTROUTING: len(_LEADING)}
 
 
 def add(
@@ -38,7 +44,7 @@ def add(
         PodnetError: nft is missing or refused.
     """
     comment = marks.mark(network, container_id, ifname)
-    rules = "".join(_rule(ip, comment) for ip in ips)
+    rules = "".join(_rule(ip, comment).added(_TABLE) for ip in ips)
     found = nft_tags.of(_FAMILY, _NAME)
     stale = _chosen(found, _with_prefix(marks.prefix(network, container_id, ifname)))
     deletions = "".join(f"delete rule {_TABLE} {_CHECKS} handle {tag.handle}\n" for tag in stale)
@@ -58,21 +64,30 @@ def gc(network: str, valid: set[tuple[str, str]]) -> None:
 def missing(
     network: str, container_id: str, ifname: str, ips: Iterable[IPv4Interface | IPv6Interface]
 ) -> list[str]:
-    """Return the addresses of *ips* that no rule masquerades, and "postrouting" without its jump."""
+    """Return the addresses of *ips* that no rule masquerades, and the chains that keep them from it."""
     wanted = _with_prefix(marks.prefix(network, container_id, ifname))
-    rules = firewall.table_rules(_FAMILY, _NAME) or []
-    ours = [rule for rule in rules if rule.text("chain") == _CHECKS]
-    masqueraded = {_source(rule.get("expr")) for rule in ours if wanted(rule.text("comment"))}
-    absent = [str(ip.ip) for ip in ips if str(ip.ip) not in masqueraded]
-    jumps = [rule.get("expr") for rule in rules if rule.text("chain") == "postrouting"]
-    reached = any(_CHECKS in str(expression) for expression in jumps)
-    return absent if reached else [*absent, "postrouting"]
+    listed = firewall.table_objects(_FAMILY, _NAME) or []
+    rules = [nft_rules.parsed(rule) for entry in listed if (rule := entry.child("rule"))]
+    checks = [rule for rule in rules if rule.chain == _CHECKS]
+    ours = {rule.statements for rule in checks if wanted(rule.comment)}
+    absent = [str(ip.ip) for ip in ips if _rule(ip).statements not in ours]
+    chains = [chain.values for entry in listed if (chain := entry.child("chain"))]
+    hooked = any(_HOOKED.items() <= chain.items() for chain in chains)
+    first = [rule.statements for rule in rules if rule.chain == _POSTROUTING][: len(_LEADING)]
+    if not hooked or first != _LEADING:
+        absent.append(_POSTROUTING)
+    before = takewhile(lambda rule: not wanted(rule.comment), checks)
+    if any(len(rule.statements) == 1 for rule in before):  # a verdict on everything
+        absent.append(_CHECKS)
+    return absent
 
 
-def _rule(ip: IPv4Interface | IPv6Interface, comment: str) -> str:
+def _rule(ip: IPv4Interface | IPv6Interface, comment: str = "") -> Rule:
     family = "ip" if ip.version == 4 else "ip6"  # noqa: PLR2004
-    match = f"{family} saddr {ip.ip} {family} daddr != {ip.network}"
-    return f'add rule {_TABLE} {_CHECKS} {match} masquerade comment "{comment}"\n'
+    # nft reads back a network of one address as the address.
+    inside = ip.ip if ip.network.prefixlen == ip.max_prefixlen else ip.network
+    matches = f"{family} saddr == {ip.ip}", f"{family} daddr != {inside}"
+    return Rule(_CHECKS, (*matches, "masquerade"), comment)
 
 
 def _with_prefix(prefix: str) -> Callable[[str], bool]:
@@ -85,14 +100,3 @@ def _chosen(found: Iterable[Tag], wanted: Callable[[str], bool]) -> list[Tag]:
 
 def _remove(wanted: Callable[[str], bool]) -> None:
     nft_tags.delete(_FAMILY, _NAME, _chosen(nft_tags.of(_FAMILY, _NAME), wanted))
-
-
-def _source(expression: object) -> str:
-    """Return the source address that a rule matches."""
-    for statement in expression if isinstance(expression, list) else ():
-        match statement:
-            case {"match": {"left": {"payload": {"field": "saddr"}}, "right": str(address)}}:
-                return address
-            case _:
-                continue
-    return ""

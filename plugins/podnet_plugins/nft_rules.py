@@ -114,6 +114,8 @@ def _statement(said: object) -> str:
             return f"dnat to {endpoint(address, port)}"
         case {"jump": {"target": str(chain)}}:
             return f"jump {chain}"
+        case {"goto": {"target": str(chain)}}:
+            return f"goto {chain}"
         case dict():
             return next((verdict for verdict in _VERDICTS if verdict in said), "")
         case _:

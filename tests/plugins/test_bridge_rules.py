@@ -1,5 +1,6 @@
 """bridge's rules: ipMasq with both backends, and macspoofchk; seen, and proved with traffic."""
 
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from tests.plugins.bridges import (
     spoof_chains,
     spoof_rules,
 )
+
+from podnet.kernel import firewall, programs
+from podnet_plugins import masquerade
 
 # Masquerading
 
@@ -109,6 +113,35 @@ def test_a_rule_that_an_attachment_left_is_replaced(host):
 
     assert len(masq_rules(host)) == 1
     assert "10.1.0.3" in host.sh("nft list chain inet cni_plugins_masquerade masq_checks")
+
+
+def test_check_reads_masquerading_rules_to_their_ends(node):
+    """Each change lets packets out with the container's own address, by rules that look alike."""
+    networks = ("10.1.0.2/24", "10.2.0.2/32", "fd00::2/64", "fd01::2/128")
+    ips = [ip_interface(network) for network in networks]
+
+    def missing(old: str, new: str) -> list[str]:
+        masquerade.add("demo", "c1", "eth0", ips)
+        shown = programs.run("nft", "list", "table", "inet", "cni_plugins_masquerade").stdout
+        assert old in shown
+        programs.run("nft", "flush", "ruleset")
+        firewall.apply(shown.replace(old, new, 1))
+        found = masquerade.missing("demo", "c1", "eth0", ips)
+        programs.run("nft", "flush", "ruleset")
+        return found
+
+    changes: dict[tuple[str, str], list[str]] = {
+        ("", ""): [],
+        ("masquerade comment", "accept comment"): ["10.1.0.2"],
+        ("ip6 daddr != fd01::2", "ip6 daddr != fd00::/8"): ["fd01::2"],
+        ("priority srcnat", "priority 200"): ["postrouting"],
+        ("type nat hook postrouting priority srcnat; policy accept;", ""): ["postrouting"],
+        ("ip daddr 224", "accept; ip daddr 224"): ["postrouting"],
+        ("goto masq_checks", "return; goto masq_checks"): ["postrouting"],
+        ("ip saddr", "accept; ip saddr"): ["masq_checks"],
+    }
+    for change, expected in changes.items():
+        assert node.run(missing, *change) == expected, change
 
 
 def test_a_long_name_fits_into_a_rule_s_comment(host):

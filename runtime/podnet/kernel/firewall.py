@@ -56,11 +56,20 @@ def table_rules(family: str, table: str) -> list[Fields] | None:
     Raises:
         MissingError: There is no nft.
     """
+    listed = table_objects(family, table)
+    return None if listed is None else [rule for e in listed if (rule := e.child("rule"))]
+
+
+def table_objects(family: str, table: str) -> list[Fields] | None:
+    """Return what is in a table, each thing below what it is (``chain``, ``rule``); or ``None``.
+
+    Raises:
+        MissingError: There is no nft.
+    """
     done = _nft("--json", "list", "table", family, table)
     if done.status != 0:
         return None
-    listed = Fields.of(json.loads(done.stdout)).children("nftables")
-    return [rule for entry in listed if (rule := entry.child("rule"))]
+    return list(Fields.of(json.loads(done.stdout)).children("nftables"))
 
 
 def ruleset() -> list[Mapping[str, object]]:
