@@ -19,6 +19,7 @@ from podnet.kernel.netlink import Netlink
 from podnet_plugins import (
     bridge_check,
     bridge_host,
+    bridge_status,
     bridge_vlans,
     container,
     delegate,
@@ -144,8 +145,12 @@ def gc(call: Call) -> None:
 
 
 def status(call: Call) -> None:
-    """Say whether an ADD could succeed: IPAM has its own say, and some keys need something."""
+    """Say whether an ADD could succeed, and whether who hangs on the bridge is cut off.
+
+    IPAM has its own say, and some keys need something.
+    """
     config = BridgeConfig.of(call)
+    bridge_status.require_possible(call, config)
     if config.memberships:
         try:
             vlans.require_filtering()
@@ -156,6 +161,7 @@ def status(call: Call) -> None:
     if config.ip_masq:
         ip_masq.status(config.ip_masq_backend)
     delegate.status(call)
+    bridge_status.require_connectivity(call, config)
 
 
 PLUGIN = Plugin(

@@ -30,11 +30,7 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
     elif config.gateway:
         # Containers know the gateway by its address: one that was never set moves with the ports.
         links.set_mac(netlink, bridge.index, bridge.mac)
-    if bridge.kind != "bridge":
-        name = config.name
-        raise CniError(
-            f'failed to create bridge "{name}": "{name}" already exists but is not a bridge'
-        )
+    require(bridge)
     with failures.named("vlan"):
         if config.memberships and not vlans.is_filtering(bridge):
             vlans.set_filtering(netlink, bridge.index)
@@ -43,6 +39,19 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
     if not bridge.up:
         links.set_up(netlink, bridge.index)
     return bridge
+
+
+def require(link: Link) -> None:
+    """Check that a link that is there is a bridge.
+
+    Raises:
+        CniError: It is not.
+    """
+    if link.kind != "bridge":
+        name = link.name
+        raise CniError(
+            f'failed to create bridge "{name}": "{name}" already exists but is not a bridge'
+        )
 
 
 def _make(netlink: Netlink, config: BridgeConfig) -> Link:
@@ -76,17 +85,30 @@ def make_gateway(
         present = [a.interface for a in addresses.of(netlink, link.index, address.version)]
         if address in present:
             continue
-        for other in filter(lambda other: _excludes(other, address), present):
-            if not force:
-                raise CniError(
-                    f'failed to set bridge addr: "{link.name}" already has an IP address '
-                    f"different from {address}",
-                    f"it has {other}; forceAddress replaces it",
-                )
+        if not force and (refused := refusal(link.name, present, address)):
+            raise refused
+        for other in _in_the_way(present, address):
             addresses.delete(netlink, link.index, other)
         flags = addresses.IFA_F_NODAD if address.version == 6 else 0  # noqa: PLR2004
         with suppress(FileExistsError):  # another ADD was faster
             addresses.add(netlink, link.index, address, flags=flags)
+
+
+def refusal(name: str, present: list[Interface], address: Interface) -> CniError | None:
+    """Return why a link with some addresses may not have another; ``None`` where it may."""
+    others = _in_the_way(present, address)
+    if not others:
+        return None
+    return CniError(
+        f'failed to set bridge addr: "{name}" already has an IP address different from {address}',
+        f"it has {others[0]}; forceAddress replaces it",
+    )
+
+
+def _in_the_way(present: list[Interface], address: Interface) -> list[Interface]:
+    if address in present:
+        return []
+    return [other for other in present if _excludes(other, address)]
 
 
 def _excludes(other: Interface, address: Interface) -> bool:

@@ -9,8 +9,9 @@ no namespace to find pair and rules, GC and STATUS are real.
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.errors import CniError, Code, InvalidConfigError
 from podnet.cni.result import Dns, Interface, Result
+from podnet.kernel import addresses, links
 from podnet.kernel.netlink import Netlink
 from podnet_plugins import (
     container,
@@ -119,11 +120,30 @@ def gc(call: Call) -> None:
 
 
 def status(call: Call) -> None:
-    """Say whether an ADD could succeed: IPAM has its own say, and masquerading needs its tool."""
+    """Say whether an ADD could succeed, and whether the network's containers are cut off.
+
+    IPAM has its own say, and masquerading needs its tool.
+    """
     config = _config(call)
     if config.ip_masq:
         ip_masq.status(config.ip_masq_backend)
     delegate.status(call)
+    if off := forwarding.missing(_families(call)):
+        raise CniError(
+            f"the host does not forward: {', '.join(off)} is off",
+            "containers are cut off; the next ADD would mend it",
+            code=Code.LIMITED_CONNECTIVITY,
+        )
+
+
+def _families(call: Call) -> set[int]:
+    """Return the families of the addresses at the host's ends of the network's pairs."""
+    prefix = marks.network_prefix(call.network)
+    with Netlink() as netlink:
+        ours = {link.index for link in links.every(netlink) if link.alias.startswith(prefix)}
+        found = addresses.of(netlink, 0) if ours else []
+    given = (one.interface for one in found if one.index in ours)
+    return {one.version for one in given if not one.ip.is_link_local}
 
 
 PLUGIN = Plugin(

@@ -340,6 +340,43 @@ def test_status_is_ipam_s(host):
     assert (code, msg) == (50, "no IP addresses available in range set 0: 10.1.0.1-10.1.0.2")
 
 
+def test_status_is_51_while_containers_on_the_bridge_are_cut_off(host):
+    """The first ADD sets the bridge up and switches forwarding on: before it nothing is wrong."""
+    config = gateway()
+    host.sh("ip link add br0 type bridge; sysctl -q -w net.ipv4.ip_forward=0")
+    assert host.call("STATUS", config).status == 0
+    added(host, config)
+    assert host.call("STATUS", config).status == 0
+
+    host.sh("sysctl -q -w net.ipv4.ip_forward=0")
+    off = host.call("STATUS", config).refusal
+    assert host.call("STATUS", L2).status == 0
+    host.sh("ip link set br0 down")
+    down = host.call("STATUS", L2).refusal
+
+    assert off == (51, "the host does not forward: net.ipv4.ip_forward is off")
+    assert down == (51, "bridge br0 is down")
+
+
+def test_status_is_50_while_an_add_is_certain_to_fail(host):
+    added(host, gateway())
+    config = gateway(("10.7.0.0/24",), name="other")
+    either = gateway(("10.7.0.0/24",), name="other")
+    either["ipam"]["ranges"][0].append({"subnet": "10.1.0.0/24"})
+
+    said = [host.call("STATUS", one).refusal for one in (config, gateway(bridge="lo"))]
+
+    assert said == [
+        (
+            50,
+            'failed to set bridge addr: "br0" already has an IP address different from 10.7.0.1/24',
+        ),
+        (50, 'failed to create bridge "lo": "lo" already exists but is not a bridge'),
+    ]
+    for fine in (either, config | {"forceAddress": True}, config | {"isGateway": False}):
+        assert host.call("STATUS", fine).status == 0
+
+
 def test_a_bridge_of_layer_2_may_change_its_mac_which_nobody_knows_it_by(host):
     """One that has no address of its own takes that of a port, and another's when it goes."""
     host.sh("ip link add br0 type bridge")

@@ -618,6 +618,19 @@ def test_status_is_ipam_s(host):
     assert (code, msg) == (50, "no IP addresses available in range set 0: 10.1.0.1-10.1.0.2")
 
 
+def test_status_is_51_while_the_host_does_not_forward_for_containers(host):
+    config = _config((SUBNET,))
+    assert host.call("STATUS", config).status == 0
+    _added(host, config)
+    assert host.call("STATUS", config).status == 0
+
+    host.sh("sysctl -q -w net.ipv4.ip_forward=0")
+
+    said = (51, "the host does not forward: net.ipv4.ip_forward is off")
+    assert host.call("STATUS", config).refusal == said
+    assert host.call("STATUS", config | {"name": "other"}).status == 0
+
+
 # With the reference
 
 OLDER = {"cniVersion": "1.0.0"}
