@@ -83,7 +83,7 @@ test_packages() {
 	packages nftables:/usr/sbin/nft iproute2:/sbin/ip iptables:/usr/sbin/iptables \
 		dnsmasq-base:/usr/sbin/dnsmasq \
 		containernetworking-plugins:/usr/lib/cni/bridge golang-go:/usr/bin/go \
-		etcd-server:/usr/bin/etcd bird2:/usr/sbin/bird openssl:/usr/bin/openssl \
+		etcd-server:/usr/bin/etcd bird2:/usr/sbin/bird openssl:/usr/bin/openssl jq:/usr/bin/jq \
 		golang-github-appc-cni-dev:/usr/share/gocode/src/github.com/containernetworking/cni \
 		containerd:/usr/bin/containerd runc:/usr/sbin/runc
 }
