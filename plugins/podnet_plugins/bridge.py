@@ -31,6 +31,7 @@ from podnet_plugins import (
     pairs,
 )
 from podnet_plugins.bridge_config import BridgeConfig, asked_mac
+from podnet_plugins.pairs import Pair
 from podnet_plugins.skel import Call, Plugin, run
 
 
@@ -54,7 +55,7 @@ def add(call: Call) -> Result:
         bridge = pairs.named(netlink, bridge.name)  # its MAC and its MTU may follow its ports
         host = pair.host
         if call.ipam_type:
-            result = _addressed(netlink, call, config, bridge, inside=pair.inside, undo=undo)
+            result = _addressed(netlink, call, config, bridge, pair=pair, undo=undo)
         elif not config.disable_container_interface:
             with container.entered(call.netns), Netlink() as inside:
                 links.set_up(inside, pair.inside.index)
@@ -77,7 +78,7 @@ def _addressed(
     config: BridgeConfig,
     bridge: Link,
     *,
-    inside: Link,
+    pair: Pair,
     undo: ExitStack,
 ) -> Result:
     """Have addresses assigned, and do everything that follows from them.
@@ -88,10 +89,13 @@ def _addressed(
     undo.callback(delegate.delete, call)
     dns = Dns.from_wire(call.config.child("dns")) or assigned.dns
     result = replace(gateways.with_gateways(config, assigned), dns=dns, interfaces=())
-    _configure_inside(call, config, inside, result)
+    _configure_inside(call, config, pair.inside, result)
     if config.gateway:
         link = bridge_vlans.gateway(netlink, bridge, config) if config.vlan else bridge
-        bridge_host.make_gateway(netlink, link, result.ips, force=config.force_address)
+        for taking_back in bridge_host.make_gateway(
+            netlink, link, result.ips, port=pair.host, force=config.force_address
+        ):
+            undo.callback(taking_back)
         forwarding.enable(ip.address.version for ip in result.ips)
         if link is not bridge:
             result = replace(result, interfaces=(Interface(link.name, mac=link.mac),))

@@ -1,8 +1,9 @@
 """The host's side of a bridge: the bridge itself, and its addresses as a gateway."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from podnet.cni.errors import CniError
 from podnet.cni.result import IPConfig
@@ -68,15 +69,19 @@ def _make(netlink: Netlink, config: BridgeConfig) -> Link:
 
 
 def make_gateway(
-    netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], *, force: bool = False
-) -> None:
+    netlink: Netlink, link: Link, ips: tuple[IPConfig, ...], *, port: Link, force: bool = False
+) -> Iterator[Callable[[], None]]:
     """Give a bridge, or its port in a VLAN, the gateways' addresses.
 
     Args:
         netlink: A socket on the host.
         link: Bridge or port.
         ips: What IPAM assigned, with the gateways.
+        port: The port of the bridge that it is for.
         force: Replace another address that is in the way.
+
+    Yields:
+        For each address that it gave: what takes it back.
 
     Raises:
         CniError: It has another address, which may not be replaced.
@@ -87,11 +92,49 @@ def make_gateway(
             continue
         if not force and (refused := refusal(link.name, present, address)):
             raise refused
-        for other in _in_the_way(present, address):
+        replaced = _in_the_way(present, address)
+        for other in replaced:
             addresses.delete(netlink, link.index, other)
-        flags = addresses.IFA_F_NODAD if address.version == 6 else 0  # noqa: PLR2004
         with suppress(FileExistsError):  # another ADD was faster
-            addresses.add(netlink, link.index, address, flags=flags)
+            _give(netlink, link, address)
+            yield partial(take_back, link, address, port=port, replaced=replaced)
+
+
+def take_back(link: Link, address: Interface, *, port: Link, replaced: Iterable[Interface]) -> None:
+    """Take a gateway's address away again, unless others on the bridge may have come to use it.
+
+    Who comes meanwhile is plugged in before it looks for the address: either its port is seen
+    here after the address is gone, or it sees that there is none.
+
+    Args:
+        link: What has the address.
+        address: The address.
+        port: The only port that does not count.
+        replaced: The addresses that it has in its place again.
+    """
+    with Netlink() as netlink:
+        if _is_used(netlink, port):
+            return
+        addresses.delete(netlink, link.index, address)
+        for wanted in [address] if _is_used(netlink, port) else replaced:
+            with suppress(FileExistsError):
+                _give(netlink, link, wanted)
+
+
+def _give(netlink: Netlink, link: Link, address: Interface) -> None:
+    flags = addresses.IFA_F_NODAD if address.version == 6 else 0  # noqa: PLR2004
+    addresses.add(netlink, link.index, address, flags=flags)
+
+
+def _is_used(netlink: Netlink, port: Link) -> bool:
+    """Tell whether a port's bridge has another one; who cannot say so says that it has."""
+    now = links.at(netlink, port.index)
+    if now is None or not now.master:
+        return True
+    others = [one for one in links.every(netlink) if one.master == now.master]
+    # A pair with both ends on the host is the gateway's own, in a VLAN.
+    own = [one for one in others if one.kind == "veth" and one.peer_namespace is None]
+    return len(others) - len(own) > 1
 
 
 def refusal(name: str, present: list[Interface], address: Interface) -> CniError | None:

@@ -1,6 +1,7 @@
 """bridge: DEL, and ADD that fails; nothing is left of either."""
 
 import json
+from ipaddress import ip_interface
 
 import pytest
 from tests.plugins.bridges import (
@@ -13,6 +14,10 @@ from tests.plugins.bridges import (
     nothing_left,
     veths,
 )
+
+from podnet.kernel import addresses, links
+from podnet.kernel.netlink import Netlink
+from podnet_plugins import bridge_host
 
 # DEL
 
@@ -178,6 +183,46 @@ def test_a_route_that_the_kernel_refuses_leaves_nothing(host):
     assert "add route 10.9.0.0/16 via 192.0.2.1: Network is unreachable" in answer.error["msg"]
     assert nothing_left(host)
     assert host.names(netns="/run/netns/c1") == set()
+
+
+def test_an_add_that_fails_late_takes_back_the_gateway_s_address(host):
+    """It would be in the way of every other network."""
+    host.sh("mkdir -p /run/bin; for p in python3 sh; do ln -sf $(command -v $p) /run/bin/$p; done")
+    failing = gateway(ipMasq=True, ipMasqBackend="iptables", forceAddress=True)
+    host.container("c1")
+    assert host.call("ADD", failing, PATH="/run/bin").status == 1
+    assert (host.addresses("br0"), nothing_left(host)) == (set(), True)
+    host.sh("ip addr add 10.5.0.1/24 dev br0")
+    assert host.call("ADD", failing, PATH="/run/bin").status == 1
+    assert host.addresses("br0") == {"10.5.0.1/24"}
+
+    host.sh("ip addr del 10.5.0.1/24 dev br0")
+    added(host, L2, "c2")
+    assert host.call("ADD", failing, PATH="/run/bin").status == 1
+
+    assert host.addresses("br0") == {"10.1.0.1/24"}  # c2 may have come to use it
+
+
+def test_who_comes_while_the_gateway_s_address_is_taken_back_finds_it_again(host, monkeypatch):
+    veth = added(host, gateway())["interfaces"][1]["name"]
+    delete = addresses.delete
+
+    def delete_and_plug(netlink: Netlink, index: int, address: addresses.Interface) -> bool:
+        links.add_ifb(netlink, "p0", mtu=1500)
+        links.add_port(netlink, "p0", bridge=index)
+        return delete(netlink, index, address)
+
+    def take_back() -> None:
+        with Netlink() as netlink:
+            br0, port = links.find(netlink, "br0"), links.find(netlink, veth)
+        assert br0 is not None
+        assert port is not None
+        bridge_host.take_back(br0, ip_interface("10.1.0.1/24"), port=port, replaced=[])
+
+    monkeypatch.setattr(addresses, "delete", delete_and_plug)
+    host.node.run(take_back)
+
+    assert host.addresses("br0") == {"10.1.0.1/24"}
 
 
 def test_an_mtu_that_the_kernel_refuses_leaves_nothing(host):
