@@ -238,6 +238,12 @@ def test_fields_know_their_path():
     assert Fields({}, "plugins[0].ipam").path("type") == "plugins[0].ipam.type"
 
 
+@pytest.mark.parametrize("key", ["prevResult", "PREVRESULT", "Null"])
+def test_a_field_is_there_in_any_case_and_when_it_is_null(key):
+    assert Fields({"prevResult": {}, "null": None}).has(key)
+    assert not Fields({"prevResults": {}}).has(key)
+
+
 def test_fields_match_in_any_case():
     """Trap: Go's encoding/json matches field names in any case."""
     fields = Fields({"Type": "bridge", "MTU": 1500, "isGATEWAY": True})
