@@ -15,10 +15,18 @@ _BITS, _MOST = 8, 0xFFFFFFFF
 class Rates:
     """Rates in bits per second, bursts in bits; ingress is what the pod receives."""
 
-    ingress_rate: int | None = key(None, least=0, doc="Bits per second that the pod receives.")
-    ingress_burst: int | None = key(None, least=0, doc="Bits that it may receive at once.")
-    egress_rate: int | None = key(None, least=0, doc="Bits per second that the pod sends.")
-    egress_burst: int | None = key(None, least=0, doc="Bits that it may send at once.")
+    ingress_rate: int | None = key(
+        None, least=0, needs="ingressBurst", doc="Bits per second that the pod receives."
+    )
+    ingress_burst: int | None = key(
+        None, least=0, needs="ingressRate", doc="Bits that it may receive at once."
+    )
+    egress_rate: int | None = key(
+        None, least=0, needs="egressBurst", doc="Bits per second that the pod sends."
+    )
+    egress_burst: int | None = key(
+        None, least=0, needs="egressRate", doc="Bits that it may send at once."
+    )
 
     @property
     def said(self) -> bool:

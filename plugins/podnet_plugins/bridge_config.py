@@ -69,7 +69,9 @@ class BridgeConfig:
     mtu: int = key(
         0, least=0, most=_LARGEST_MTU, doc="For bridge and pairs; 0 is the kernel's choice."
     )
-    hairpin_mode: bool = key(False, doc="A port may send back where it came from.")
+    hairpin_mode: bool = key(
+        False, excludes="promiscMode", doc="A port may send back where it came from."
+    )
     promisc_mode: bool = key(False, doc="The bridge is promiscuous.")
     vlan: int = key(
         0, least=0, most=vlans.LARGEST, doc="The VLAN of the container's untagged frames; 0: none."

@@ -94,6 +94,7 @@ def _entry(name: str, made: JsonSchema, *, required: bool = False) -> dict[str, 
         "least": made.get("minimum"),
         "most": made.get("maximum"),
         "choices": made.get("enum"),
+        "format": schema.innermost(made).get("format"),
         "required": required or None,
     }
     return {key: value for key, value in row.items() if value is not None}

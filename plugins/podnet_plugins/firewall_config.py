@@ -11,6 +11,7 @@ from podnet_plugins.schema import key, read
 from podnet_plugins.skel import Call
 
 IPTABLES, NFTABLES, FIREWALLD = "iptables", "nftables", "firewalld"
+_BACKENDS = ("", IPTABLES, NFTABLES)
 _POLICIES = (OPEN, SAME_BRIDGE, ISOLATED)
 _ADMIN_CHAIN = "CNI-ADMIN"
 
@@ -21,12 +22,19 @@ Address = IPv4Address | IPv6Address
 class FirewallConfig:
     """The keys of the firewall plugin, with the reference's names and defaults."""
 
-    backend: str = key("", doc="iptables or nftables; by default iptables where it exists.")
+    backend: str = key(
+        "",
+        choices=_BACKENDS,
+        own_words=True,
+        doc="iptables or nftables; by default iptables where it exists.",
+    )
     admin_chain: str = key(
         _ADMIN_CHAIN, name="iptablesAdminChainName", doc="A chain for rules of your own."
     )
     firewalld_zone: str = key("trusted", doc="Read, and of no use without firewalld.")
-    ingress_policy: str = key(OPEN, doc="open, same-bridge or isolated.")
+    ingress_policy: str = key(
+        OPEN, choices=("", *_POLICIES), own_words=True, doc="open, same-bridge or isolated."
+    )
 
     @classmethod
     def of(cls, call: Call) -> "FirewallConfig":
@@ -42,7 +50,7 @@ class FirewallConfig:
                 "backend iptables or nftables; firewalld leaves their rules alone",
                 code=Code.UNSUPPORTED_FIELD,
             )
-        if config.backend not in {"", IPTABLES, NFTABLES}:
+        if config.backend not in _BACKENDS:
             raise InvalidConfigError(f'unrecognized backend "{config.backend}"')
         if config.policy not in _POLICIES:
             raise InvalidConfigError(f'unrecognized ingressPolicy "{config.ingress_policy}"')

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, InvalidConfigError
-from podnet.cni.formats import IFNAME
+from podnet.cni.formats import IFNAME, MAC
 from podnet.cni.result import Result
 from podnet.kernel import virtual_links
 from podnet_plugins import macs, sublinks
@@ -30,7 +30,9 @@ class MacvlanConfig:
     )
     mode: str = key("", choices=("", *_MODES), doc='How macvlans reach each other; "" is bridge.')
     mtu: int = key(0, least=0, doc="At most the master's, which 0 stands for.")
-    mac: str = key("", doc="The hardware address, a random one by default.")
+    mac: str = key(
+        "", format=MAC, own_words=True, doc="The hardware address, a random one by default."
+    )
     link_in_container: bool = key(False, doc="The master is in the container, not on the host.")
     queue: int = key(
         0, name="bcqueuelen", least=0, doc="Broadcasts that may wait; 0: the kernel's."

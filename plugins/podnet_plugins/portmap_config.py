@@ -48,7 +48,12 @@ class PortMapping:
 class PortmapConfig:
     """The keys of the portmap plugin, with the reference's names and defaults."""
 
-    backend: str = key("", doc="nftables or iptables; by default nftables where there is nft.")
+    backend: str = key(
+        "",
+        choices=_BACKENDS,
+        own_words=True,
+        doc="nftables or iptables; by default nftables where there is nft.",
+    )
     snat: bool = key(True, doc="Masquerade what comes from the host itself or its own subnet.")
     masq_all: bool = key(False, doc="Masquerade everything that is mapped.")
     mark_masq_bit: int | None = key(

@@ -7,23 +7,40 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from podnet.cni import formats
 from podnet.cni.errors import InvalidConfigError
+from podnet.cni.formats import IP, SUBNET
 from podnet_plugins.schema import key
 
 Address = IPv4Address | IPv6Address
 Subnet = IPv4Network | IPv6Network
-# Of a /31 and a /127 nothing is left between network and broadcast address.
-_BITS_LEFT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeConfig:
     """The keys of one range."""
 
-    subnet: str = key("", doc="Where the addresses are from, like 10.1.0.0/24.")
-    range_start: str = key("", doc="The first address to assign, the subnet's first by default.")
-    range_end: str = key("", doc="The last one, by default the subnet's last for a host.")
-    gateway: str = key("", doc="The gateway, never assigned; the subnet's first by default.")
+    subnet: str = key(
+        "", format=SUBNET, own_words=True, doc="Where the addresses are from, like 10.1.0.0/24."
+    )
+    range_start: str = key(
+        "",
+        format=IP,
+        own_words=True,
+        doc="The first address to assign, the subnet's first by default.",
+    )
+    range_end: str = key(
+        "",
+        format=IP,
+        own_words=True,
+        doc="The last one, by default the subnet's last for a host.",
+    )
+    gateway: str = key(
+        "",
+        format=IP,
+        own_words=True,
+        doc="The gateway, never assigned; the subnet's first by default.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +106,8 @@ def _subnet(text: str) -> Subnet:
         raise InvalidConfigError(f"invalid subnet {text!r}", "it reads like 10.1.0.0/24") from None
     if "/" not in text:
         raise InvalidConfigError(f"invalid subnet {text!r}", "the prefix length is missing")
-    if subnet.max_prefixlen - subnet.prefixlen < _BITS_LEFT:
-        raise InvalidConfigError(f"Network {subnet} too small to allocate from")
-    if str(ip_address(text.split("/", maxsplit=1)[0])) != str(subnet.network_address):
-        raise InvalidConfigError(
-            f"Network has host bits set. For a subnet mask of length {subnet.prefixlen} "
-            f"the network address is {subnet.network_address}"
-        )
+    if trouble := formats.problem(SUBNET, text):
+        raise InvalidConfigError(trouble)
     return subnet
 
 

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Self
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
+from podnet.cni.formats import IP
 from podnet.cni.result import IPConfig, Result, parse_address
 from podnet.kernel import addresses, links, namespaces, routes, rules
 from podnet.kernel.links import Link
@@ -41,7 +42,10 @@ class SbrConfig:
         None, least=1, most=0xFFFFFFFF, doc="Only add rules, to this table that somebody fills."
     )
     gateways: tuple[str, ...] = key(
-        (), doc="Default gateways instead of IPAM's, at most one of each family."
+        (),
+        format=IP,
+        own_words=True,
+        doc="Default gateways instead of IPAM's, at most one of each family.",
     )
     add_source_hints: bool = key(
         False, doc="Keep the subnets in the main table, with the address as preferred source."

@@ -12,7 +12,7 @@ A field's JSON name is its own in lower camel case, unless ``name`` says otherwi
 be a string, a number, a flag, a string map, another such dataclass, a value of the spec that
 reads itself (``from_wire``: routes, dns), an object that is somebody else's to read (``Fields``,
 or as it came: ``Mapping[str, object]``), or a list of any of these, or of lists.  Errors name
-the field and the value.  Knows shapes and bounds; what excludes what is for the plugin to say.
+the field and the value.  Knows shapes and bounds; what excludes what is for the plugin to refuse, and may be declared too.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,6 +39,9 @@ def key(  # noqa: PLR0913  the words of a declaration, all but one by name
     most: int | None = None,
     choices: tuple[str, ...] = (),
     format: str = "",  # noqa: A002  JSON Schema's word
+    own_words: bool = False,
+    needs: str = "",
+    excludes: str = "",
     example: object = None,
 ) -> Any:
     """Declare a key of the configuration.
@@ -52,10 +55,14 @@ def key(  # noqa: PLR0913  the words of a declaration, all but one by name
         choices: The strings allowed.
         format: What the string, or each of a list, is: a word of :mod:`podnet.cni.formats`.
             "" is allowed; a plugin that needs more says so.
+        own_words: The plugin refuses what is no choice, or not of the format, in words of its own.
+        needs: The key that must be given with it; the plugin refuses it, the schema says so.
+        excludes: The flag that may not be true with this one; likewise.
         example: A value to show who meets the plugin for the first time.
     """
     bounds = {"name": name, "doc": doc, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=bounds | {"format": format, "example": example})
+    bounds |= {"format": format, "own_words": own_words, "needs": needs, "excludes": excludes}
+    return field(default=default, metadata=bounds | {"example": example})
 
 
 def capability(name: str, default: Any, *, doc: str = "") -> Any:
@@ -102,7 +109,20 @@ def schema(kind: type) -> JsonSchema:
         properties["capabilities"] = {"type": "object", "properties": asked_for}
     made: JsonSchema = {"type": "object", "properties": properties}
     required = [_json_name(one) for one in keys if one.default is MISSING]
-    return made | ({"required": required} if required else {})
+    needs = {_json_name(one): [one.metadata["needs"]] for one in keys if one.metadata.get("needs")}
+    excluded = [
+        _not_both(_json_name(one), one.metadata["excludes"])
+        for one in keys
+        if one.metadata.get("excludes")
+    ]
+    beside = {"required": required, "dependencies": needs, "allOf": excluded}
+    return made | {word: said for word, said in beside.items() if said}
+
+
+def _not_both(*flags: str) -> JsonSchema:
+    """Return that not all of *flags* may be true."""
+    properties = {flag: {"const": True} for flag in flags}
+    return {"not": {"properties": properties, "required": list(flags)}}
 
 
 def capabilities(kind: type) -> JsonSchema:
@@ -176,6 +196,8 @@ def _check_bounds(one: "Field[Any]", value: object, path: str) -> None:
         too_small = least is not None and value < least
         if too_small or (most is not None and value > most):
             raise InvalidConfigError(f"{path} must be {_bounds(least, most)}, not {value}")
+    if one.metadata.get("own_words"):
+        return
     _check_format(str(one.metadata.get("format", "")), value, path)
     if choices and value not in choices:
         raise InvalidConfigError(f"{path} must be {' or '.join(choices)}, not {wire.dumps(value)}")
@@ -197,9 +219,7 @@ def _bounds(least: int | None, most: int | None) -> str:
 
 def _field_schema(one: "Field[Any]") -> JsonSchema:
     made = _type_schema(_given(one.type))
-    _innermost(made).update(
-        {"format": one.metadata["format"]} if one.metadata.get("format") else {}
-    )
+    innermost(made).update({"format": one.metadata["format"]} if one.metadata.get("format") else {})
     bounds: Mapping[str, object] = {
         "description": _doc(one),
         "minimum": one.metadata.get("least"),
@@ -211,10 +231,10 @@ def _field_schema(one: "Field[Any]") -> JsonSchema:
     return made | {name: value for name, value in bounds.items() if value not in (None, "", [])}
 
 
-def _innermost(made: JsonSchema) -> JsonSchema:
+def innermost(made: JsonSchema) -> JsonSchema:
     """Return what a schema says of a list's members, or of a value that is no list."""
     items = made.get("items")
-    return _innermost(items) if isinstance(items, dict) else made
+    return innermost(items) if isinstance(items, dict) else made
 
 
 def _type_schema(kind: object) -> JsonSchema:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface
 
 from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
+from podnet.cni.formats import CIDR, IP
 from podnet.cni.result import Dns, IPConfig, Result, Route, parse_address, parse_cidr
 from podnet_plugins.schema import capability, key, read
 from podnet_plugins.skel import Call, Plugin, known_args, run
@@ -21,8 +22,13 @@ _OLDEST = {"0.1.0", "0.2.0"}
 class AddressConfig:
     """One address."""
 
-    address: str = key("", doc="The address with its prefix length, like 10.1.0.5/24.")
-    gateway: str = key("", doc="Its gateway.")
+    address: str = key(
+        "",
+        format=CIDR,
+        own_words=True,
+        doc="The address with its prefix length, like 10.1.0.5/24.",
+    )
+    gateway: str = key("", format=IP, own_words=True, doc="Its gateway.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

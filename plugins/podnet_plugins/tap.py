@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from podnet.cni.errors import CniError, Code, InvalidConfigError
-from podnet.cni.formats import IFNAME
+from podnet.cni.formats import IFNAME, MAC
 from podnet.cni.result import Result
 from podnet.errors import MissingError
 from podnet.kernel import links, sysctl, tuntap
@@ -30,7 +30,9 @@ class TapConfig:
 
     multi_queue: bool = key(False, doc="Several files may be the other end at once.")
     mtu: int = key(0, least=0, doc="0 is the kernel's choice.")
-    mac: str = key("", doc="The hardware address, a random one by default.")
+    mac: str = key(
+        "", format=MAC, own_words=True, doc="The hardware address, a random one by default."
+    )
     owner: int | None = key(None, least=0, most=_LARGEST_ID, doc="The user who may open it.")
     group: int | None = key(None, least=0, most=_LARGEST_ID, doc="The group that may open it.")
     selinux_context: str = key("", doc="The SELinux context of it.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podnet.cni.errors import CniError, InvalidConfigError
+from podnet.cni.formats import MAC
 from podnet.kernel import links
 from podnet_plugins.schema import capability, key, read
 from podnet_plugins.skel import Call, known_args
@@ -30,7 +31,7 @@ class Asked:
     sysctl: Mapping[str, str] | None = key(
         None, doc="Network sysctls of the container; IFNAME in a key is the interface."
     )
-    mac: str = key("", doc="The hardware address.")
+    mac: str = key("", format=MAC, own_words=True, doc="The hardware address.")
     promisc: bool | None = key(None, doc="Promiscuous mode.")
     mtu: int | None = key(None, least=0, doc="In bytes; 0 leaves it.")
     allmulti: bool | None = key(None, doc="All-multicast mode.")

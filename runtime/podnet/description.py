@@ -88,7 +88,7 @@ class Description:
 
 def _row(fields: Fields) -> dict[str, object]:
     texts = {name: _printable(fields.text(name)) for name in ("name", "type", "doc")}
-    others = ("default", "least", "most", "choices", "required")
+    others = ("default", "least", "most", "choices", "format", "required")
     return texts | {name: value for name in others if (value := fields.get(name)) is not None}
 
 

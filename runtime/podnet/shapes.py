@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from podnet.cni import wire
+from podnet.cni import formats, wire
 from podnet.cni.errors import DecodeError
 from podnet.cni.wire import Fields
 
@@ -42,22 +42,28 @@ class Shape:
         least: The smallest number allowed.
         most: The largest.
         choices: The values allowed; empty for all.
+        format: Of a string: a word of :mod:`podnet.cni.formats`, or of somebody else's.
         members: Of a list: what each may be.
         keys: Of an object: the keys it is known to have.
         values: Of an object: what the value of any other key may be; ``None`` for anything.
         is_closed: Of an object: other keys mean nothing.
         required: The keys that must be there.
+        needs: The keys that another one must not be without; one that is off needs nothing.
+        excluded: Flags that must not all be true.
     """
 
     kind: str = ""
     least: int | None = None
     most: int | None = None
     choices: tuple[object, ...] = ()
+    format: str = ""
     members: "Shape | None" = None
     keys: "Mapping[str, Shape]" = field(default_factory=dict)
     values: "Shape | None" = None
     is_closed: bool = False
     required: tuple[str, ...] = ()
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    excluded: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, made: Fields, depth: int = 0) -> "Shape":
@@ -80,6 +86,7 @@ class Shape:
             least=made.number("minimum"),
             most=made.number("maximum"),
             choices=tuple(listed) if isinstance(listed, list) else (),
+            format=made.text("format"),
             members=inner("items"),
             keys={
                 name: cls.of(Fields.of(value, properties.path(name)), depth + 1)
@@ -88,7 +95,25 @@ class Shape:
             values=inner("additionalProperties"),
             is_closed=made.get("additionalProperties") is False,
             required=made.texts("required"),
+            needs=_needs(made.child("dependencies") or Fields({})),
+            excluded=tuple(filter(None, map(_excluded, made.children("allOf")))),
         )
+
+
+def _needs(made: Fields) -> dict[str, tuple[str, ...]]:
+    return {name: made.texts(name) for name in made.values if isinstance(made.get(name), list)}
+
+
+def _excluded(made: Fields) -> tuple[str, ...]:
+    """Return the flags of which a schema says that they may not all be true; none if it says more."""
+    refused = made.child("not") or Fields({})
+    flags, properties = refused.texts("required"), refused.child("properties") or Fields({})
+    true = {name: {"const": True} for name in flags}
+    return (
+        flags
+        if properties.values == true and {*refused.values} == {"properties", "required"}
+        else ()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +173,30 @@ def _check_object(
     for key in shape.required:
         if fields.get(key) is None:
             yield Problem(where, f"{fields.path(key)} is missing")
+    yield from _check_together(fields, shape, where)
     for key, item in value.items():
         known = Fields(shape.keys).get(key) or shape.values
         if isinstance(known, Shape):
             yield from check(item, known, (*where, key), fields.path(key))
         elif shape.is_closed:
             yield _unknown(key, list(shape.keys), (*where, key), name or whole)
+
+
+def _check_together(fields: Fields, shape: Shape, where: Where) -> Iterator[Problem]:
+    for key, needed in shape.needs.items():
+        for other in needed:
+            if fields.get(key) and not fields.get(other):
+                yield Problem((*where, _spelled(fields, key)), f"{fields.path(key)} needs {other}")
+    for flags in shape.excluded:
+        if all(fields.get(flag) is True for flag in flags):
+            named = " and ".join(map(fields.path, flags))
+            yield Problem((*where, _spelled(fields, flags[0])), f"{named} exclude each other")
+
+
+def _spelled(fields: Fields, key: str) -> str:
+    """Return how a key that is there is spelled: its case is no matter."""
+    folded = key.casefold()
+    return next(name for name in fields.values if name.casefold() == folded)
 
 
 def _unknown(key: str, known: list[str], where: Where, name: str) -> Problem:
@@ -167,6 +210,11 @@ def _check_scalar(value: object, shape: Shape, where: Where, name: str) -> Itera
     if shape.choices and value not in shape.choices:
         wanted = " or ".join(wire.dumps(choice) for choice in shape.choices)
         yield Problem(where, f"{name} must be {wanted}, not {wire.shown(value)}")
+    if isinstance(value, str):
+        if trouble := formats.unfit(value):
+            yield Problem(where, f"{name} {trouble}")
+        elif trouble := formats.problem(shape.format, value):
+            yield Problem(where, f"{name} {wire.shown(value)}: {trouble}")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if shape.least is not None and value < shape.least:
             yield Problem(where, f"{name} must be at least {shape.least}, not {value}")

@@ -12,6 +12,7 @@ import podnet_plugins
 from podnet.cni.errors import CniError, DecodeError, InvalidConfigError
 from podnet.cni.result import Route, parse_cidr
 from podnet.cni.wire import Fields
+from podnet.shapes import Shape, check
 from podnet_plugins.schema import capability, key, read, schema
 
 BIN = Path(podnet_plugins.__file__).parent / "bin"
@@ -225,3 +226,61 @@ def test_a_string_that_the_system_could_not_be_told_names_its_field(
 ) -> None:
     with pytest.raises(InvalidConfigError, match=message):
         _read(**keys)
+
+
+EXCLUDED = "hairpinMode and promiscMode exclude each other"
+IFNAME = "interface name contains / or : or whitespace characters"
+HOST_BITS = (
+    "Network has host bits set. For a subnet mask of length 24 the network address is 10.1.1.0"
+)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "keys", "message"),
+    [
+        ("portmap", {"backend": "x"}, 'backend must be "" or "nftables" or "iptables", not "x"'),
+        ("firewall", {"backend": "x"}, 'backend must be "" or "iptables" or "nftables", not "x"'),
+        ("vrf", {}, "vrfname is missing"),
+        ("host_local", {"subnet": "10.1.1.5/24"}, f'subnet "10.1.1.5/24": {HOST_BITS}'),
+        (
+            "host_local",
+            {"ranges": [[{"subnet": "10.1.1.0/31"}]]},
+            'ranges[0][0].subnet "10.1.1.0/31": Network 10.1.1.0/31 too small to allocate from',
+        ),
+        ("host_local", {"rangeStart": "banana"}, 'rangeStart "banana": no IP address'),
+        ("host_local", {"dataDir": "a\0b"}, "dataDir has a NUL in it"),
+        ("tuning", {"mac": "zz"}, 'mac "zz": no hardware address'),
+        ("bandwidth", {"egressRate": 8, "egressBurst": 0}, "egressRate needs egressBurst"),
+        ("bridge", {"hairpinMode": True, "promiscMode": True}, EXCLUDED),
+        ("bridge", {"bridge": "a/b"}, f'bridge "a/b": {IFNAME}'),
+        ("sbr", {"gateways": ["10.1.1.1", "x"]}, 'gateways[1] "x": no IP address'),
+        (
+            "static",
+            {"addresses": [{"address": "10.1.1.5"}]},
+            'addresses[0].address "10.1.1.5": no address with a prefix length, like 10.1.0.5/24',
+        ),
+    ],
+)
+def test_what_every_add_refuses_is_against_the_schema_that_lint_reads(
+    plugin: str, keys: dict[str, object], message: str
+) -> None:
+    declared = import_module(f"podnet_plugins.{plugin}").PLUGIN.config
+
+    problems = list(check(keys, Shape.of(Fields(schema(declared)))))
+
+    assert [problem.message for problem in problems] == [message]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "keys"),
+    [
+        ("bandwidth", {"egressRate": 0, "ingressRate": 8, "INGRESSBURST": 8}),
+        ("bridge", {"bridge": "", "hairpinMode": True, "promiscMode": False}),
+        ("host_local", {"subnet": "fd00::/64", "rangeStart": "", "gateway": "fd00::1"}),
+        ("tuning", {"mac": "02-00-00-00-00-01"}),
+    ],
+)
+def test_what_an_add_takes_is_not(plugin: str, keys: dict[str, object]) -> None:
+    declared = import_module(f"podnet_plugins.{plugin}").PLUGIN.config
+
+    assert list(check(keys, Shape.of(Fields(schema(declared))))) == []

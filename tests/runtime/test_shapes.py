@@ -71,6 +71,19 @@ def test_a_mistake_has_its_place_and_names_the_value(value, where, message):
     assert _check(**value) == [Problem(where, message)]
 
 
+def test_keys_that_need_or_exclude_one_another_are_looked_at_together():
+    both = {"properties": {"a": {"const": True}, "b": {"const": True}}, "required": ["a", "b"]}
+    more = {"properties": {"a": {"const": True}}, "required": ["a"], "type": "object"}
+    schema = {"dependencies": {"rate": ["burst"]}, "allOf": [{"not": both}, {"not": more}]}
+    shape = Shape.of(Fields(schema))
+
+    assert list(check({"rate": 0, "a": True, "b": False}, shape)) == []
+    assert list(check({"Rate": 5, "A": True, "b": True}, shape)) == [
+        Problem(("Rate",), "rate needs burst"),
+        Problem(("A",), "a and b exclude each other"),
+    ]
+
+
 def test_names_match_in_any_case_and_keep_their_spelling_in_the_place():
     assert _check(MTU=1500, TRUNK=[{"ID": 1}]) == []
     [problem] = _check(MTU=1)

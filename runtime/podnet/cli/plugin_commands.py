@@ -122,7 +122,7 @@ def _values(row: Item) -> str:
         return " ".join(map(_shown, choices))
     least, most = row.get("least"), row.get("most")
     if least is None and most is None:
-        return "-"
+        return _shown(row.get("format"))
     return f"{'' if least is None else least}..{'' if most is None else most}"
 
 
