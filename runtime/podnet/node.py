@@ -25,11 +25,12 @@ from podnet.kernel import namespaces, worlds
 _THREADS = 16
 _LONGEST_NAME = 63  # a hostname, RFC 1123
 _PATIENCE = 2.0
+_DISK, _MEMORY = (Path("/var/lib"), Path("/etc/cni")), Path("/run")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Node:
+class Node:  # noqa: PLR0904  a machine is made, worked in, started again and ended
     """A Node that can be worked in, by functions.
 
     Use it as a context manager, or :meth:`close` it: its threads end then.
@@ -40,10 +41,14 @@ class Node:
 
     def __init__(self, name: str, descriptors: dict[str, int]) -> None:
         self.name = name
+        self._shown: list[Path] = []
+        self._live_in(descriptors)
+
+    def _live_in(self, descriptors: dict[str, int]) -> None:
         self._descriptors = descriptors
         self._pool = ThreadPoolExecutor(
             max_workers=_THREADS,
-            thread_name_prefix=f"node-{name}",
+            thread_name_prefix=f"node-{self.name}",
             initializer=worlds.enter,
             initargs=(descriptors,),
         )
@@ -105,6 +110,7 @@ class Node:
                 self.run(worlds.show, tree, directory)
             finally:
                 os.close(tree)
+            self._shown.append(directory)
 
     def enter(self) -> None:
         """Move the whole process into the Node, for good; only while it has one thread."""
@@ -122,6 +128,25 @@ class Node:
         self._pool.shutdown()
         end_processes(self.name, [(uts.st_dev, uts.st_ino)])
         self.close()
+
+    def restart(self) -> None:
+        """Let the Node start again, the same object: what is on its disk stays, the rest is gone.
+
+        Links, pods, what runs here and all of /run go, but for directories that it was shown.
+
+        Raises:
+            PodnetError: A process in it cannot be ended; the Node is closed.
+        """
+        memory = [path for path in self._shown if path.is_relative_to(_MEMORY)]
+        lasting = {path: self.run(worlds.shown, path) for path in (*_DISK, *memory)}
+        try:
+            self.halt()
+            self._live_in(worlds.create(self.name))
+            for path, tree in lasting.items():
+                self.run(worlds.replace if path in _DISK else worlds.show, tree, path)
+        finally:
+            for tree in lasting.values():
+                os.close(tree)
 
     def close(self) -> None:
         """End the Node's threads; a Node in memory is gone then."""

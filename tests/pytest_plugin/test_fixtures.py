@@ -126,6 +126,7 @@ def test_a_feature_or_fault_that_nobody_knows_stops_the_run(suite):
         "podnet_leakcheck(strct=True)",
         "podnet_leakcheck(True)",
         'podnet_versions("1.0")',
+        'podnet_fault("reboot")',
     ],
 )
 def test_a_marker_that_would_ask_nothing_stops_the_run(suite, marker):

@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from podnet.cni.versions import Verb
 from podnet.errors import UsageError
+from podnet.places import resolve
+from podnet.rig import disasters
+from podnet.rig.caller import of_plugin
 from podnet.rig.faults import KINDS, Fault, Place, Unit, at
 
 
@@ -62,3 +65,10 @@ def test_what_makes_no_sense_is_said_with_what_would(text, says):
 def test_faults_are_told_apart_by_where_they_are():
     every = [Fault.parse(text) for text in ("a:kill", "a:missing", "reboot")]
     assert [str(fault) for fault in at(every, Place.NODE)] == ["reboot"]
+
+
+def test_a_network_that_is_not_there_is_told_with_those_that_are():
+    networks = [of_plugin("bridge", {}, name="net"), of_plugin("bridge", {})]
+    with pytest.raises(UsageError, match="no network x") as error:
+        disasters.befall(Fault.parse("ipam-exhausted=x"), resolve({}), networks)
+    assert error.value.hint == "there are: net, demo"

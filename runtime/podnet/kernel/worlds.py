@@ -207,6 +207,12 @@ def show(directory: int, target: Path) -> None:
     libc.move_mount(directory, str(target))
 
 
+def replace(directory: int, target: Path) -> None:
+    """Show a directory from outside instead of the Node's own at *target*; see :func:`show`."""
+    libc.unmount(str(target))
+    show(directory, target)
+
+
 def enter(descriptors: dict[str, int]) -> None:
     """Move the calling thread into a Node; for a thread that stays there.
 

@@ -76,15 +76,25 @@ class Faults:
         if self._undone:
             self._undone = False
             for fault in at(self.wanted, Place.NODE):
-                where = places.resolve({})
-                self._undo.append(self.node.run(disasters.befall, fault, where, self.networks))
+                self._befall(fault)
         return (str(self.directory),)
+
+    def _befall(self, fault: Fault) -> None:
+        if fault.kind == "reboot":
+            self._undo_all()  # nothing holds over a reboot
+            self.node.restart()
+        else:
+            where = places.resolve({})
+            self._undo.append(self.node.run(disasters.befall, fault, where, self.networks))
 
     def mend(self) -> None:
         """Undo what happened to the Node."""
+        self._undo_all()
+        self._undone = True
+
+    def _undo_all(self) -> None:
         while self._undo:
             self.node.run(self._undo.pop())
-        self._undone = True
 
 
 @dataclass(slots=True)

@@ -167,6 +167,11 @@ def _check_markers(item: pytest.Item) -> None:
     for mark in item.iter_markers("podnet_leakcheck"):
         settings.check_leakcheck(mark)
     faults = list(map(Fault.parse, marked(item, "podnet_fault")))
+    if any(fault.kind == "reboot" for fault in faults):
+        raise UsageError(
+            "podnet_fault reboot: a marker is from the start, when there is nothing to lose",
+            'podnet_faults("reboot") in the test: the Node starts again there',
+        )
     if faults and not _CALLERS & set(getattr(item, "fixturenames", ())):
         raise UsageError(
             f"podnet_fault {faults[0]}: nobody calls a plugin", "a test that has `cni` does"

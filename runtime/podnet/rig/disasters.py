@@ -85,10 +85,11 @@ def _lock(path: Path) -> Undo:
 
 
 def _named(networks: Iterable[Network], fault: Fault) -> Network:
-    found = next((network for network in networks if network.name == fault.value), None)
-    if found is None:
-        raise UsageError(f"the fault {fault}: there is no network {fault.value}")
-    return found
+    known = {network.name: network for network in networks}
+    if fault.value not in known:
+        there = f"there are: {', '.join(known)}" if known else "there are none yet"
+        raise UsageError(f"the fault {fault}: there is no network {fault.value}", there)
+    return known[fault.value]
 
 
 def _exhaust(network: Network) -> Undo:

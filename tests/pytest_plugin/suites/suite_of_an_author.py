@@ -80,6 +80,24 @@ def test_a_fault_comes_and_goes(cni, make_pod, podnet_faults):
     assert bridge.add(pod).ok
 
 
+def test_a_node_starts_again_where_the_test_says(cni, make_pod, podnet_node, podnet_faults):
+    mounts = podnet_node.run(Path("/proc/thread-self/mountinfo").read_text).count("\n")
+    bridge, pod = cni("bridge", CONFIG), make_pod()
+    bridge.add(pod).require()
+    podnet_node.run(Path("/run/lost").touch)
+    leases = Path("/var/lib/cni/networks/demo")
+    podnet_faults("disk-read-only=/etc/cni", "reboot")
+
+    lost = (Path(pod.netns), Path("/sys/class/net/br0"), Path("/run/lost"))
+    assert [path for path in lost if podnet_node.run(path.exists)] == []
+    assert podnet_node.run(lambda: Path("/etc/cni/writable").touch()) is None
+    assert podnet_node.run(Path("/proc/thread-self/mountinfo").read_text).count("\n") == mounts
+    assert "10.9.0.2" in podnet_node.run(lambda: [path.name for path in leases.iterdir()])
+    assert bridge.delete(pod).ok
+    assert bridge.add(make_pod("after")).ok
+    assert "10.9.0.2" not in podnet_node.run(lambda: [path.name for path in leases.iterdir()])
+
+
 @pytest.mark.podnet_fault("ipam-exhausted=demo")
 def test_a_fault_of_the_node_knows_the_networks_of_callers(cni, make_pod):
     assert cni("bridge", CONFIG).add(make_pod()).error is not None
