@@ -151,7 +151,8 @@ def refusal(name: str, present: list[Interface], address: Interface) -> CniError
 def _in_the_way(present: list[Interface], address: Interface) -> list[Interface]:
     if address in present:
         return []
-    return [other for other in present if _excludes(other, address)]
+    family = [other for other in present if other.version == address.version]
+    return [other for other in family if _excludes(other, address)]
 
 
 def _excludes(other: Interface, address: Interface) -> bool:
