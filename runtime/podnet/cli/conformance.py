@@ -27,6 +27,7 @@ from podnet.rig.conformance.subject import (
     parameters_file,
 )
 from podnet.rig.conformance.suite import Finding
+from podnet.rig.conformance.trial import NEEDS_ADD
 
 _NOT_CONFORMANT = 6
 
@@ -216,6 +217,8 @@ def _tell(
             continue
         counts = Counter(str(finding.verdict) for finding in listed)
         told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+        if unasked := sum(finding.message == NEEDS_ADD for finding in listed):
+            told += f", {unasked} of them because ADD does not work"
         must = sum(finding.violates for finding in listed)
         word = f"not conformant, {must} times a MUST" if must else "conformant"
         session.note(f"{plugin} ({binaries[plugin]}): {word}: {told}")

@@ -36,6 +36,10 @@ class Violation(Exception):  # noqa: N818  a finding about a plugin, not an erro
     """The plugin does not do what the case asks."""
 
 
+class AddFailed(Violation):
+    """An ADD that had to succeed did not: what the case is about was never asked."""
+
+
 class Inapplicable(Exception):  # noqa: N818  likewise
     """The case cannot be asked here: it has nothing to ask this plugin, or something is missing."""
 

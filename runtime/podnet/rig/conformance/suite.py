@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from podnet import transcript
@@ -20,12 +20,14 @@ from podnet.node import Node
 from podnet.plugin_host import PluginHost
 from podnet.rig import features
 from podnet.rig.conformance.case import Case, Level
-from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
+from podnet.rig.conformance.scene import AddFailed, Inapplicable, Scene, Violation
 from podnet.rig.conformance.subject import Subject
-from podnet.rig.conformance.trial import Trial, prepare
+from podnet.rig.conformance.trial import NEEDS_ADD, Trial, prepare
 
 #: What is asked of a plugin that does not say what it speaks.
 _PRESUMED = ("1.0.0",)
+#: The case that most others stand on.
+_FIRST = "add-succeeds"
 
 
 class Verdict(StrEnum):
@@ -47,6 +49,7 @@ class Plan:
         cni_version: The version it is asked in; "" when there is none.
         repetition: Which time, from 1.
         skip: Why it is not run, or "".
+        adds: Whether the plugin's ADD works, as far as is known.
     """
 
     case: Case
@@ -54,6 +57,7 @@ class Plan:
     cni_version: str
     repetition: int = 1
     skip: str = ""
+    adds: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,9 @@ def run(
 ) -> list[Finding]:
     """Run what is planned; findings are in the order of the plans.
 
+    Whether ADD works is asked first: where it does not, what needs it is not asked, since all that
+    could be found is the same again.
+
     Args:
         plans: What to run.
         parallel: How many at a time; one for each CPU by default.
@@ -179,10 +186,27 @@ def run(
 
     with ThreadPoolExecutor(parallel or len(os.sched_getaffinity(0))) as pool:
         try:
-            return list(pool.map(one, plans))
+            known = list(pool.map(one, [plan for plan in plans if plan.case.id == _FIRST]))
+            failing = _failing(known)
+            rest = [
+                replace(plan, adds=(plan.subject.name, plan.cni_version) not in failing)
+                for plan in plans
+                if plan.case.id != _FIRST
+            ]
+            first, others = iter(known), pool.map(one, rest)
+            return [next(first if plan.case.id == _FIRST else others) for plan in plans]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _failing(findings: Iterable[Finding]) -> set[tuple[str, str]]:
+    """Return who fails in which version, each time that it was asked."""
+    said: dict[tuple[str, str], set[Verdict]] = {}
+    for finding in findings:
+        asked = (finding.plan.subject.name, finding.plan.cni_version)
+        said.setdefault(asked, set()).add(finding.verdict)
+    return {asked for asked, verdicts in said.items() if verdicts == {Verdict.FAILED}}
 
 
 def run_one(plan: Plan, host: PluginHost | None = None) -> Finding:
@@ -207,10 +231,12 @@ def _judged(
 ) -> tuple[Verdict, str]:
     trial: Trial | None = None
     try:
-        trial = Trial(plan.subject, plan.cni_version, scene, host)
+        trial = Trial(plan.subject, plan.cni_version, scene, host, adds=plan.adds)
         prepare(trial)
         plan.case.body(trial)
     except Violation as exc:
+        if isinstance(exc, AddFailed) and not plan.adds:
+            return Verdict.SKIPPED, NEEDS_ADD
         return Verdict.FAILED, str(exc)
     except (Inapplicable, MissingError) as exc:
         return Verdict.SKIPPED, str(exc)

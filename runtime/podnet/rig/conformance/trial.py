@@ -21,7 +21,7 @@ from podnet.execute import ProcessExecutor
 from podnet.plan import Attachment
 from podnet.plugin_host import PluginHost
 from podnet.rig.caller import AS_A_RUNTIME, Answer, Caller, Twist, without_cni
-from podnet.rig.conformance.scene import Inapplicable, Scene, Violation
+from podnet.rig.conformance.scene import AddFailed, Inapplicable, Scene, Violation
 from podnet.rig.conformance.subject import Kind, Subject, Variant
 
 #: Where stub plugins are put, in the Node's own /run.
@@ -33,6 +33,8 @@ _FIXED = "static"
 # The kernel takes a moment to clear a link away, and to tell a bridge that it lost its carrier.
 _PATIENCE, _PAUSE = 1.0, 0.02
 _SHOWN = 4
+#: Why a case is not asked of a plugin whose ADD does not work.
+NEEDS_ADD = "needs add-succeeds"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -46,11 +48,19 @@ class Trial:
         node: The Node.
         scene: What is there.
         cni: Calls it.
+        adds: Whether its ADD works, as far as is known.
     """
 
     def __init__(
-        self, subject: Subject, cni_version: str, scene: Scene, host: PluginHost | None = None
+        self,
+        subject: Subject,
+        cni_version: str,
+        scene: Scene,
+        host: PluginHost | None = None,
+        *,
+        adds: bool = True,
     ) -> None:
+        self.adds = adds
         self.subject = subject
         self.cni_version = cni_version
         self.node = scene.node
@@ -147,13 +157,16 @@ class Trial:
 
         Raises:
             Violation: It does not.
+            Inapplicable: It is known not to work.
         """
+        if not self.adds:
+            raise Inapplicable(NEEDS_ADD)
         answer = self.add(pod, twist)
         succeeded(answer, "ADD")
         try:
             return answer.result
         except PluginError as exc:
-            raise Violation(f"ADD's answer is no result: {exc.error}") from None
+            raise AddFailed(f"ADD's answer is no result: {exc.error}") from None
 
     def check(self, pod: Attachment, twist: Twist = AS_A_RUNTIME) -> Answer:
         """CHECK, with what ADD returned."""
@@ -198,7 +211,8 @@ def succeeded(answer: Answer, what: str) -> None:
         Violation: It did not.
     """
     if answer.error is not None:
-        raise Violation(f"{what} failed: {_told(answer)}")
+        is_add = answer.last.invocation.verb is versions.Verb.ADD
+        raise (AddFailed if is_add else Violation)(f"{what} failed: {_told(answer)}")
 
 
 def gives_each_its_own(trial: Trial) -> bool:
