@@ -150,11 +150,11 @@ def test_an_add_that_does_not_work_is_one_finding_and_hides_no_other(tmp_path: P
     broken = tmp_path / "broken"
     broken.write_text(HOLLOW.replace("exit 0", 'echo done; [ "$CNI_COMMAND" != DEL ]'))
     broken.chmod(0o755)
-    cases = "result-mac,add-succeeds,del-twice,del-never-added"
+    cases = "result-shape,add-succeeds,del-twice,del-never-added"
     done = conformance(broken, "--case", cases, "-o", "json", status=6)
     said = {item["name"]: item["message"] for item in json.loads(done.stdout)["items"]}
     assert "ADD" in said["add-succeeds"]
-    assert said["result-mac"] == said["del-twice"] == "needs add-succeeds"
+    assert said["result-shape"] == said["del-twice"] == "needs add-succeeds"
     assert "DEL" in said["del-never-added"]
     assert "2 failed, 2 skipped, 2 of them because ADD does not work" in done.stderr
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from podnet.cni.errors import CniError
 from podnet.cni.result import Interface, IPConfig, Result
 from podnet.cni.wire import Fields
 from podnet.rig.caller import Twist
 from podnet.rig.conformance.case import INTERFACE, Level, case
 from podnet.rig.conformance.kernel_view import Seen
-from podnet.rig.conformance.scene import Inapplicable
+from podnet.rig.conformance.scene import AddFailed, Inapplicable
 from podnet.rig.conformance.subject import Kind
 from podnet.rig.conformance.trial import (
     Trial,
@@ -28,7 +29,10 @@ def document(trial: Trial) -> Fields:
     """ADD, and return what it printed."""
     answer = trial.add(trial.pod())
     succeeded(answer, "ADD")
-    return Fields.of(answer.document, "the result")
+    try:
+        return Fields.of(answer.document, "the result")
+    except CniError as exc:
+        raise AddFailed(str(exc)) from None
 
 
 def inside(result: Result) -> Iterator[tuple[int, Interface]]:

@@ -241,6 +241,9 @@ def _judged(
     except (Inapplicable, MissingError) as exc:
         return Verdict.SKIPPED, str(exc)
     except (PluginError, CniError) as exc:
+        of_add = isinstance(exc, PluginError) and exc.outcome.invocation.verb is versions.Verb.ADD
+        if of_add and not plan.adds:
+            return Verdict.SKIPPED, NEEDS_ADD
         return Verdict.FAILED, str(exc)
     except Exception as exc:  # noqa: BLE001  a plugin's answer that breaks a case ends that case only
         return Verdict.BROKEN, f"{type(exc).__name__}: {exc}"
