@@ -234,15 +234,10 @@ def _judged(
         trial = Trial(plan.subject, plan.cni_version, scene, host, adds=plan.adds)
         prepare(trial)
         plan.case.body(trial)
-    except Violation as exc:
-        if isinstance(exc, AddFailed) and not plan.adds:
-            return Verdict.SKIPPED, NEEDS_ADD
-        return Verdict.FAILED, str(exc)
     except (Inapplicable, MissingError) as exc:
         return Verdict.SKIPPED, str(exc)
-    except (PluginError, CniError) as exc:
-        of_add = isinstance(exc, PluginError) and exc.outcome.invocation.verb is versions.Verb.ADD
-        if of_add and not plan.adds:
+    except (Violation, PluginError, CniError) as exc:
+        if not plan.adds and _is_of_add(exc):
             return Verdict.SKIPPED, NEEDS_ADD
         return Verdict.FAILED, str(exc)
     except Exception as exc:  # noqa: BLE001  a plugin's answer that breaks a case ends that case only
@@ -251,3 +246,10 @@ def _judged(
         if trial is not None:
             calls += [transcript.entry(outcome) for outcome in trial.cni.outcomes]
     return Verdict.PASSED, ""
+
+
+def _is_of_add(exc: Exception) -> bool:
+    """Tell whether it is an ADD that fails, and not what the case is about."""
+    if isinstance(exc, PluginError):
+        return exc.outcome.invocation.verb is versions.Verb.ADD
+    return isinstance(exc, AddFailed)
