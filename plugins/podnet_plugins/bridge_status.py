@@ -81,7 +81,8 @@ def require_connectivity(call: Call, config: BridgeConfig) -> None:
         bridge = links.find(netlink, config.name)
         if bridge is None:
             return
-        wrong = _what_is_wrong(netlink, bridge, _gateway(netlink, call, config))
+        families = {int(one.version) for needed in _gateways(call) for one in needed}
+        wrong = _what_is_wrong(netlink, bridge, _gateway(netlink, call, config), families)
         if wrong and any(map(_is_container, bridge_host.ports(netlink, bridge))):
             raise CniError(
                 wrong,
@@ -90,7 +91,7 @@ def require_connectivity(call: Call, config: BridgeConfig) -> None:
             )
 
 
-def _what_is_wrong(netlink: Netlink, bridge: Link, gateway: Link | None) -> str:
+def _what_is_wrong(netlink: Netlink, bridge: Link, gateway: Link | None, families: set[int]) -> str:
     if not bridge.up:
         return f"bridge {bridge.name} is down"
     if gateway is None:
@@ -98,8 +99,11 @@ def _what_is_wrong(netlink: Netlink, bridge: Link, gateway: Link | None) -> str:
     if not gateway.up:
         return f"the gateway's interface {gateway.name} is down"
     given = (one.interface for one in addresses.of(netlink, gateway.index))
-    off = forwarding.missing(one.version for one in given if not one.ip.is_link_local)
-    return f"the host does not forward: {', '.join(off)} is off" if off else ""
+    present = {int(one.version) for one in given if not one.ip.is_link_local}
+    off = forwarding.missing(present & families if families else present)
+    # An address of the other family may be there for no container's sake.
+    cut_off = bool(off) if families else len(off) == len(present)
+    return f"the host does not forward: {', '.join(off)} is off" if off and cut_off else ""
 
 
 def _is_container(port: Link) -> bool:

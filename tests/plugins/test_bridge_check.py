@@ -359,6 +359,8 @@ def test_status_is_51_while_containers_on_the_bridge_are_cut_off(host):
 
 
 def test_status_is_50_while_an_add_is_certain_to_fail(host):
+    host.sh("ip link add br0 type bridge; ip addr add fd05::1/64 dev br0")
+    assert host.call("STATUS", gateway()).status == 0
     added(host, gateway())
     config = gateway(("10.7.0.0/24",), name="other")
     either = gateway(("10.7.0.0/24",), name="other")
