@@ -27,14 +27,17 @@ def require_possible(call: Call, config: BridgeConfig) -> None:
     Raises:
         CniError: Code 50: the name is another link's, or the bridge is another network's gateway.
     """
+    gateways = _gateways(call)  # IPAM's own configuration has codes of its own
     try:
         with Netlink() as netlink:
-            _require_possible(netlink, call, config)
+            _require_possible(netlink, call, config, gateways)
     except CniError as exc:
         raise CniError(exc.msg, exc.details, code=Code.NOT_AVAILABLE) from exc
 
 
-def _require_possible(netlink: Netlink, call: Call, config: BridgeConfig) -> None:
+def _require_possible(
+    netlink: Netlink, call: Call, config: BridgeConfig, gateways: list[list[Interface]]
+) -> None:
     bridge = links.find(netlink, config.name)
     if bridge is None:
         return
@@ -43,7 +46,7 @@ def _require_possible(netlink: Netlink, call: Call, config: BridgeConfig) -> Non
     if gateway is None or config.force_address:
         return
     present = [one.interface for one in addresses.of(netlink, gateway.index)]
-    for alternatives in _gateways(call):
+    for alternatives in gateways:
         _require_one(gateway.name, present, alternatives)
 
 

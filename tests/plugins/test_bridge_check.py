@@ -375,6 +375,7 @@ def test_status_is_50_while_an_add_is_certain_to_fail(host):
         ),
         (50, 'failed to create bridge "lo": "lo" already exists but is not a bridge'),
     ]
+    assert host.call("STATUS", gateway(("10.7.0.1/24",))).refusal[0] == 7  # host bits: IPAM's code
     for fine in (either, config | {"forceAddress": True}, config | {"isGateway": False}):
         assert host.call("STATUS", fine).status == 0
 
