@@ -8,119 +8,28 @@ is podnet_plugins.host.  Knows sockets and descriptors, and no plugin.
 import errno
 import json
 import os
-import select
-import signal
 import socket
 import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from podnet.hosted import HostedChild, Worker, is_readable
 from podnet.kernel import namespaces, worlds
-from podnet.pipes import RESTORED, NeverRanError, Streams, kill_group
+from podnet.pipes import RESTORED, kill_group
 
 _LAUNCH = "launch.py"
-# What podnet_plugins.host and worker call these, too: podnet imports no plugins.
+# What podnet_plugins.host calls it, too: podnet imports no plugins.
 _ONE_AHEAD = b"+"
-_FREE, _UNTAKEN = b"free", b"untaken"
 _LONGEST_WORD = 64
 # Seconds; a fork takes about as long, and its first calls longer than others.
 _A_MOMENT = 0.001
-# Seconds for the host to tell of the end of a worker that we killed.
-_PATIENCE = 1.0
 # As many as the host forks ahead of need; and how many may wait after a rush.
 _AHEAD, _MOST_WAITING = 3, 8
 _ONE = struct.Struct("i")
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A process that is one plugin after another.
-
-    Attributes:
-        pid: Its process ID.
-        talk: Where it takes requests, and says how a plugin ended and that it waits again.
-    """
-
-    pid: int
-    talk: socket.socket
-
-    def waits_again(self) -> bool | None:
-        """Tell whether it waits for a request after the last one; ``None``: it never will."""
-        try:
-            return self.talk.recv(_LONGEST_WORD, socket.MSG_DONTWAIT) == _FREE or None
-        except BlockingIOError:
-            return False
-        except OSError:
-            return None
-
-
-class HostedChild(Streams):
-    """A plugin that a worker is.
-
-    Attributes:
-        pid: Its process ID, and its group's.
-        ended: Readable when it has ended.
-    """
-
-    def __init__(
-        self,
-        host: "PluginHost",
-        request: Mapping[str, object],
-        keep_open: Sequence[int],
-        deadline: float,
-    ) -> None:
-        """Ask for a plugin.
-
-        Raises:
-            OSError: The host cannot be started, is gone, or does not answer before *deadline*.
-        """
-        self._host = host
-        self._was_killed = False
-        given = self.open_pipes()
-        try:
-            given += worlds.own()
-            self._worker = host.give(request, [*given, *keep_open], deadline)
-        except BaseException:
-            self.close_pipes()
-            raise
-        finally:
-            for descriptor in given:
-                os.close(descriptor)
-        self.pid = self._worker.pid
-        self.ended = self._worker.talk.fileno()
-
-    def wait(self) -> int:
-        """Wait for its end; return the exit status, or the signal's number, negative.
-
-        Raises:
-            NeverRanError: The worker was killed while it waited for us.
-        """
-        if self._was_killed and not _is_readable([self._worker.talk], _PATIENCE):
-            return -signal.SIGKILL  # the host, who would tell, does not
-        try:
-            status = self._worker.talk.recv(_LONGEST_WORD)
-        except ConnectionResetError:  # host and worker are gone, and our request was not read
-            raise NeverRanError from None
-        if status == _UNTAKEN:
-            raise NeverRanError
-        return int(status) if status else -signal.SIGKILL
-
-    def kill(self) -> None:
-        """End it, and its process group."""
-        self._was_killed = True
-        kill_group(self.pid)
-
-    def leave(self) -> None:
-        """Have no more to do with it: its process may serve another call from here on."""
-        if self._was_killed:
-            self._worker.talk.close()
-        else:
-            self._host.take_back(self._worker)
 
 
 class PluginHost:
@@ -176,10 +85,15 @@ class PluginHost:
             "cwd": os.getcwd(),
             "keep": list(keep_open),
         }
-        return HostedChild(self, request, keep_open, deadline)
+        message = json.dumps(request).encode()
+        return HostedChild(
+            lambda descriptors: self._give(plugin, message, descriptors, deadline),
+            self._take_back,
+            keep_open,
+        )
 
-    def give(
-        self, request: Mapping[str, object], descriptors: Sequence[int], deadline: float
+    def _give(
+        self, plugin: str, message: bytes, descriptors: Sequence[int], deadline: float
     ) -> Worker:
         """Give a request to a worker, which is the caller's from here on.
 
@@ -187,9 +101,8 @@ class PluginHost:
             OSError: The host cannot be started, is gone, or does not answer; or the request is
                 too large.
         """
-        message = json.dumps(request).encode()
         while True:
-            worker = self._one_that_waits(str(request["plugin"]), deadline)
+            worker = self._one_that_waits(plugin, deadline)
             try:
                 socket.send_fds(worker.talk, [message], descriptors)
             except ConnectionError:  # killed while it waited
@@ -204,7 +117,7 @@ class PluginHost:
             else:
                 return worker
 
-    def take_back(self, worker: Worker) -> None:
+    def _take_back(self, worker: Worker) -> None:
         """Let *worker* serve another call as soon as it waits again."""
         self._served.append(worker)
 
@@ -221,7 +134,7 @@ class PluginHost:
                 self._look_around(control)
             if not self._waiting:
                 control.send(plugin.encode())
-                if not _is_readable([control], deadline - time.monotonic()):
+                if not is_readable([control], deadline - time.monotonic()):
                     raise TimeoutError("the plugin host does not answer")
                 self._waiting.append(_forked(control))
             return self._waiting.pop()
@@ -252,7 +165,7 @@ class PluginHost:
     def _is_about_to_wait(self) -> bool:
         """Tell whether a worker waits again in a moment: sooner than another is forked."""
         talks = [worker.talk for worker in self._served]
-        return bool(talks) and _is_readable(talks, _A_MOMENT)
+        return bool(talks) and is_readable(talks, _A_MOMENT)
 
     def _launch(self) -> socket.socket:
         """Start the host, where our main thread is: it must not keep a Node that a thread is in.
@@ -297,14 +210,6 @@ class PluginHost:
         ):  # nobody's children are waited for where SIGCHLD is ignored
             os.waitpid(self.pid, 0)
         self._control, self.pid = None, 0
-
-
-def _is_readable(talks: Iterable[socket.socket], seconds: float) -> bool:
-    """Wait until something can be read from one of *talks*, or for so long."""
-    poll = select.poll()
-    for talk in talks:
-        poll.register(talk, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
 def _forked(control: socket.socket, flags: int = 0) -> Worker:
