@@ -22,7 +22,8 @@ add table ip bound
 add chain ip bound nat { type nat hook prerouting priority -100; }
 """
 _NFT = 'add rule ip bound nat tcp dport 8080 dnat to 10.1.0.2:80 comment "bound"'
-_IPTABLES = "*filter\n:BOUND - [0:0]\n-A BOUND -s 10.1.0.2/32 -j ACCEPT\nCOMMIT\n"
+_CHAIN = "*filter\n:BOUND - [0:0]\nCOMMIT\n"
+_IPTABLES = "*filter\n-{} BOUND -s 10.1.0.2/32 -j ACCEPT\nCOMMIT\n"
 
 
 def measure(count: int) -> dict[str, list[float]]:
@@ -50,11 +51,14 @@ def measure(count: int) -> dict[str, list[float]]:
     os.close(home)
     namespaces.delete(Path(_NETNS))
     _run("nft", "-f", "-", stdin=_NFT_TABLE)
+    _run("iptables-restore", "--noflush", stdin=_CHAIN)
     for _ in range(count):
         timed("nft", lambda: _run("nft", "-f", "-", stdin=_NFT))
         timed("nft list", lambda: _run("nft", "--json", "list", "table", "ip", "bound"))
         timed("iptables-save", lambda: _run("iptables-save"))
-        timed("iptables-restore", lambda: _run("iptables-restore", "--noflush", stdin=_IPTABLES))
+        for name, letter in (("iptables-restore", "A"), ("iptables-restore -D", "D")):
+            rule = _IPTABLES.format(letter)
+            timed(name, lambda r=rule: _run("iptables-restore", "--noflush", stdin=r))  # type: ignore[misc]
     return times
 
 
