@@ -133,12 +133,12 @@ class Host:
     def _offer_worker(self, *, is_awaited: bool = False) -> None:
         """Fork a worker, and tell the runtime of it."""
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        host = os.getpid()
         pid = os.fork()
         if pid == 0:
             calls = worker.MOST_CALLS if self._all_loaded else 1
-            worker.serve(
-                Own(ours, self._burials), self._plugins.get, calls=calls, is_awaited=is_awaited
-            )
+            own = Own(ours, self._burials)
+            worker.serve(own, self._plugins.get, host=host, calls=calls, is_awaited=is_awaited)
         ended = os.pidfd_open(pid)
         self._workers[ended] = pid, ours
         self._poll.register(ended, select.POLLIN)

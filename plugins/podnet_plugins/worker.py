@@ -29,18 +29,19 @@ FREE = "free"
 Find = Callable[[str], ModuleType]
 
 
-def serve(own: Own, find: Find, *, calls: int, is_awaited: bool) -> NoReturn:
+def serve(own: Own, find: Find, *, host: int, calls: int, is_awaited: bool) -> NoReturn:
     """Take requests until one was the last.
 
     Args:
         own: What we keep.
         find: Returns a plugin's module.
+        host: The process ID of who forked us; it may be gone by now.
         calls: How many requests to take.
         is_awaited: Somebody waits for us already.
     """
     status = 1
     try:
-        status = _serve(own, find, calls, is_awaited=is_awaited)
+        status = _serve(own, find, host, calls, is_awaited=is_awaited)
     except BaseException:  # noqa: BLE001  what a fresh process would do with it
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
@@ -49,8 +50,7 @@ def serve(own: Own, find: Find, *, calls: int, is_awaited: bool) -> NoReturn:
         os._exit(status)
 
 
-def _serve(own: Own, find: Find, calls: int, *, is_awaited: bool) -> int:
-    host = os.getppid()
+def _serve(own: Own, find: Find, host: int, calls: int, *, is_awaited: bool) -> int:
     if not is_awaited:
         libc.populate_writable()
         rehearsal.rehearse()
