@@ -25,13 +25,12 @@ def ensure(netlink: Netlink, config: BridgeConfig) -> Link:
     Raises:
         CniError: The name is another link's, or the kernel's bridges have no VLANs.
     """
-    bridge = links.find(netlink, config.name)
-    if bridge is None:
-        bridge = _make(netlink, config)
-    elif config.gateway:
+    found = links.find(netlink, config.name)
+    bridge = found or _make(netlink, config)
+    require(bridge)
+    if found and config.gateway:
         # Containers know the gateway by its address: one that was never set moves with the ports.
         links.set_mac(netlink, bridge.index, bridge.mac)
-    require(bridge)
     with failures.named("vlan"):
         if config.memberships and not vlans.is_filtering(bridge):
             vlans.set_filtering(netlink, bridge.index)
