@@ -970,3 +970,9 @@ def test_pods_of_two_nodes_do_not_meet(podnet):
 
     assert addresses[0] == addresses[1]
     podnet("node", "delete", "left", "right")
+
+
+def test_a_parent_that_ignores_the_end_of_its_children_is_no_trouble(sh):
+    podnet = f"env --ignore-signal=CHLD {Path(sys.executable).parent / 'podnet'} --no-plugin-host"
+
+    assert sh(f"{podnet} create web -o name && {podnet} delete web") == "web\n"

@@ -212,6 +212,8 @@ def furnish(command: str) -> None:
 def main() -> NoReturn:
     """Run podnet, and exit with the status of what happened."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Ignored, as some parents leave it, it lets nobody wait for a plugin.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     arguments = hoisted(sys.argv[1:])
     furnish(command_of(arguments))
     try:
