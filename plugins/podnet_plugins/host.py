@@ -122,7 +122,8 @@ class Host:
                 self._plugins.get(asked.decode())
                 self._offer_worker(is_awaited=True)
             except (ImportError, OSError):  # an interpreter can say better what is wrong
-                self._control.send(NOBODY)
+                with suppress(OSError):  # nobody may ask any more
+                    self._control.send(NOBODY)
         elif self._all_loaded:
             self._offer_ahead()
 

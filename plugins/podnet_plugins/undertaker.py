@@ -1,8 +1,8 @@
 """The undertaker: waits in other processes' place until the kernel has forgotten a link.
 
-A process of the plugin host's; every message that it gets is a deadline and a netlink request, and brings the socket
-to send it on (:mod:`podnet.kernel.removal`).  Who sent it hears the kernel's answer there, if they
-still listen.  Knows no plugins, and does not read what it sends.
+A process of the plugin host's; every message that it gets is a deadline and a netlink request,
+and brings the socket to send it on (:mod:`podnet.kernel.removal`).  Who sent it hears the kernel's
+answer there, if they still listen.  Knows no plugins, and does not read what it sends.
 """
 
 import os

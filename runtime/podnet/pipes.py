@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from podnet.kernel.programs import RESTORED
+
 LARGEST_OUTPUT = 8 * 1024 * 1024
 # How long to wait for the end of a pipe that somebody else holds open after the child's exit.
 # What the child itself wrote is in the pipe by then.
 LINGER = 0.1
 _CHUNK = 65536
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
-#: Python ignores the first two, and some parents the third, which a child would inherit.
-RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _FIRST_FREE = 3
 
 

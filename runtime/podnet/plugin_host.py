@@ -19,7 +19,8 @@ from pathlib import Path
 
 from podnet.hosted import HostedChild, Worker, is_readable
 from podnet.kernel import namespaces, worlds
-from podnet.pipes import RESTORED, kill_group
+from podnet.kernel.programs import RESTORED
+from podnet.pipes import kill_group
 
 _LAUNCH = "launch.py"
 # What podnet_plugins.host calls it, too: podnet imports no plugins.
@@ -205,9 +206,7 @@ class PluginHost:
         for worker in (*self._waiting, *self._served):
             worker.talk.close()
         self._waiting, self._served = [], []
-        with suppress(
-            ChildProcessError
-        ):  # nobody's children are waited for where SIGCHLD is ignored
+        with suppress(ChildProcessError):  # where SIGCHLD is ignored, nobody can be waited for
             os.waitpid(self.pid, 0)
         self._control, self.pid = None, 0
 

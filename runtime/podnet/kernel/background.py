@@ -6,10 +6,10 @@ is lost when a program changes its user or group, as servers do.)
 """
 
 import os
-import signal
 from collections.abc import Sequence
 
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores these, which a child would inherit
+from podnet.kernel.programs import RESTORED
+
 # Whichever comes first: the program ends, or the pipe does, and then the program.
 _LOOK_AFTER = (
     '"$@" 3<&- & it=$!; { read -r _ <&3; kill -9 $it; } & pipe=$!; '
@@ -38,7 +38,7 @@ class Background:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 *((os.POSIX_SPAWN_DUP2, file, number) for file, number in streams),
             ],
-            setsigdef=_RESTORED,
+            setsigdef=RESTORED,
             setpgroup=0,  # an interrupt from the terminal is for us, who end it
         )
         os.close(listens)

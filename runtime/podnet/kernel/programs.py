@@ -9,8 +9,8 @@ import os
 import signal
 from dataclasses import dataclass
 
-# Python ignores these, which a child would inherit.
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+#: Python ignores the first two, and some parents the third, which a child would inherit.
+RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -51,7 +51,7 @@ def run(*command: str, stdin: str = "") -> Done:
         os.pwrite(files[0], stdin.encode(), 0)
         actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
         pid = os.posix_spawnp(
-            command[0], command, os.environ, file_actions=actions, setsigdef=_RESTORED
+            command[0], command, os.environ, file_actions=actions, setsigdef=RESTORED
         )
         _, status = os.waitpid(pid, 0)
         said = [_content(file) for file in files[1:]]
